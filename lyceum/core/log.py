@@ -1,0 +1,88 @@
+"""What the person at the terminal sees while work goes on: lines and progress bars on stderr.
+
+Results go to stdout, everything here to stderr, so that pipes stay clean. `LYCEUM_QUIET=1` silences both.
+"""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+LINE_EVERY_S = 10.0  # without a terminal a bar becomes one line this often
+REDRAW_EVERY_S = 0.1
+
+
+def is_quiet() -> bool:
+    """Whether the user asked for silence."""
+    return os.environ.get("LYCEUM_QUIET", "") not in ("", "0")
+
+
+def say(text: str = "") -> None:
+    """Print one line to stderr."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: `duration(75) -> '1:15'`, `duration(3700) -> '1:01:40'`."""
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def quantity(amount: float, unit: str = "") -> str:
+    """A number for people, in powers of 1000: `quantity(134515008) -> '134.5M'`, `quantity(98362432, 'B') -> '98.4 MB'`."""
+    space = " " if unit else ""
+    for size, letter in ((1e12, "T"), (1e9, "G" if unit else "B"), (1e6, "M"), (1e3, "k")):
+        if abs(amount) >= size:
+            return f"{amount / size:.1f}{space}{letter}{unit}"
+    return f"{amount:.0f}{space}{unit}" if float(amount).is_integer() else f"{amount:.2f}{space}{unit}"
+
+
+class Progress:
+    """A progress bar with free figures beside it: `with Progress("train", total=100) as bar: bar.update(1, loss="3.2")`.
+
+    On a terminal one line is redrawn; elsewhere a line is printed every ten seconds and at the end.
+    """
+
+    def __init__(self, label: str, *, total: float, unit: str = "") -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0.0
+        self.figures: dict[str, str] = {}
+        self.started = time.monotonic()
+        self.shown = self.started
+        self.is_terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show()
+        if self.is_terminal and not is_quiet():
+            print(file=sys.stderr, flush=True)
+
+    def update(self, amount: float = 1, **figures: str) -> None:
+        """Move on by `amount` and replace the figures shown beside the bar."""
+        self.done += amount
+        self.figures.update(figures)
+        interval = REDRAW_EVERY_S if self.is_terminal else LINE_EVERY_S
+        if time.monotonic() - self.shown >= interval:
+            self._show()
+
+    def _show(self) -> None:
+        if is_quiet():
+            return
+        now = self.shown = time.monotonic()
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        left = (now - self.started) * (1 - share) / share if share else 0.0
+        beside = "  ".join(f"{name} {value}" for name, value in self.figures.items())
+        count = f"{quantity(self.done, self.unit)}/{quantity(self.total, self.unit)}"
+        clock = f"{duration(now - self.started)} + {duration(left)}" if share < 1 else duration(now - self.started)
+        if self.is_terminal:
+            bar = "━" * round(24 * share) + "─" * (24 - round(24 * share))
+            print(f"\r\x1b[K{self.label} {bar} {count}  {clock}  {beside}", end="", file=sys.stderr, flush=True)
+        else:
+            print(f"{self.label} {100 * share:3.0f}%  {count}  {clock}  {beside}".rstrip(), file=sys.stderr, flush=True)
