@@ -1,0 +1,151 @@
+"""Configs are frozen dataclasses: to JSON, back from JSON with helpful errors, and to a short hash.
+
+A union of config classes is written with a "kind" key that holds the class's name.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lyceum.core.errors import ConfigError, suggestion
+
+C = TypeVar("C")
+
+
+def to_json(value: object) -> Any:
+    """Plain JSON values for a config, in field order; dataclasses in a union keep their class name under "kind"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = typing.get_type_hints(type(value))
+        plain = {}
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            plain[field.name] = to_json(inner)
+            if isinstance(plain[field.name], dict) and len(_dataclasses_in(hints[field.name])) > 1:
+                plain[field.name] = {"kind": type(inner).__name__} | plain[field.name]
+        return plain
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_json(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_json(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    assert value is None or isinstance(value, (str, int, float, bool)), f"{type(value)} cannot be in a config"
+    return value
+
+
+def from_json(kind: type[C], plain: Mapping[str, Any], *, where: str = "") -> C:
+    """Build the config class from plain JSON. ConfigError names an unknown key, its nearest, or a wrong type."""
+    label = where or kind.__name__
+    if not isinstance(plain, Mapping):
+        raise ConfigError(f"{label} is {plain!r}; it must be a table of keys")
+    assert dataclasses.is_dataclass(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for key in plain:
+        if key not in fields and key != "kind":
+            raise ConfigError(
+                f"{label} has no key {key!r}{suggestion(key, fields) or f'; its keys are {_list(fields)}'}"
+            )
+    values = {key: _convert(hints[key], plain[key], f"{label}.{key}") for key in fields if key in plain}
+    for name, field in fields.items():
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if name not in values and not has_default:
+            raise ConfigError(f"{label}.{name} is missing; give it a value ({_type_name(hints[name])})")
+    return typing.cast(C, kind(**values))
+
+
+def fingerprint(*parts: object) -> str:
+    """Eight hexadecimal digits that are the same for the same configs, in any process."""
+    text = json.dumps([to_json(part) for part in parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ: `differences({'a': {'b': 1}}, {'a': {'b': 2}}) -> {'a.b': (1, 2)}`."""
+    flat = [_flatten(side) for side in (left, right)]
+    keys = sorted(flat[0].keys() | flat[1].keys())
+    return {key: (flat[0].get(key), flat[1].get(key)) for key in keys if flat[0].get(key) != flat[1].get(key)}
+
+
+def _flatten(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _convert(hint: Any, plain: Any, where: str) -> Any:
+    """`plain` as a value of type `hint`, or a ConfigError that says what is allowed there."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, plain, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, plain, where=where)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        options = [member.value for member in hint]
+        if plain not in options:
+            raise ConfigError(
+                f"{where} is {plain!r}; it must be one of {_list(options)}{suggestion(str(plain), options)}"
+            )
+        return hint(plain)
+    if origin is typing.Literal:
+        if plain not in arguments:
+            raise ConfigError(f"{where} is {plain!r}; it must be one of {_list(arguments)}")
+        return plain
+    if origin is tuple and isinstance(plain, (list, tuple)):
+        inner = arguments[0] if arguments[-1] is Ellipsis else None
+        return tuple(_convert(inner or arguments[i], item, f"{where}[{i}]") for i, item in enumerate(plain))
+    if origin in (dict, Mapping) and isinstance(plain, Mapping):
+        return {key: _convert(arguments[1], value, f"{where}.{key}") for key, value in plain.items()}
+    if hint is Any:
+        return plain
+    if hint is float and isinstance(plain, int) and not isinstance(plain, bool):
+        return float(plain)
+    if hint is Path and isinstance(plain, str):
+        return Path(plain)
+    wanted = origin or hint
+    if not isinstance(plain, wanted) or (isinstance(plain, bool) and wanted is not bool):
+        raise ConfigError(f"{where} is {plain!r}; it must be {_type_name(hint)}")
+    return plain
+
+
+def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
+    if plain is None and type(None) in options:
+        return None
+    classes = _dataclasses_in(typing.Union[options])  # noqa: UP007 (options is a run-time tuple)
+    if isinstance(plain, Mapping) and classes:
+        by_name = {option.__name__: option for option in classes}
+        name = plain.get("kind", classes[0].__name__ if len(classes) == 1 else None)
+        if name not in by_name:
+            raise ConfigError(f"{where}.kind is {name!r}; it must be one of {_list(by_name)}")
+        return from_json(by_name[name], plain, where=where)
+    for option in options:
+        if option is not type(None):
+            try:
+                return _convert(option, plain, where)
+            except ConfigError:
+                continue
+    raise ConfigError(f"{where} is {plain!r}; it must be {' or '.join(map(_type_name, options))}")
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return [option for option in options if dataclasses.is_dataclass(option) and isinstance(option, type)]
+
+
+def _type_name(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}.get(
+        hint, getattr(hint, "__name__", str(hint))
+    )
+
+
+def _list(options: typing.Iterable[Any]) -> str:
+    return ", ".join(str(option) for option in options)
