@@ -1,0 +1,100 @@
+"""The device: which one, in what number format, how fast at best, and seeds. The one file of core that imports torch."""
+
+import functools
+import random
+import time
+from dataclasses import dataclass
+
+import torch
+
+from lyceum.core.errors import ConfigError
+
+# Dense peaks in FLOP/s as their makers list them, by a part of the device's name: (bfloat16, float32 without TF32).
+LISTED_PEAKS = {
+    "H200": (989.4e12, 66.9e12),
+    "H100": (989.4e12, 66.9e12),
+    "A100": (312e12, 19.5e12),
+    "L40S": (362e12, 91.6e12),
+    "4090": (165.2e12, 82.6e12),
+}
+PEAK_SIDE = 1024  # of the square matrices whose product measures a device that is not listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where tensors live and the format matrix products run in."""
+
+    kind: str  # "cpu" or "cuda"
+    name: str
+    dtype: torch.dtype  # bfloat16 where the processor multiplies it natively, else float32
+
+    @property
+    def torch(self) -> torch.device:
+        """The device as torch names it."""
+        return torch.device(self.kind)
+
+
+@functools.cache
+def pick_device(kind: str = "auto") -> Device:
+    """The device to work on: `auto` takes a GPU if there is one. ConfigError when the asked one is absent."""
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device is {kind!r}; it must be auto, cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda' but torch sees no GPU here; use device=cpu")
+    if kind != "cpu" and torch.cuda.is_available():
+        return Device(kind="cuda", name=torch.cuda.get_device_name(), dtype=torch.bfloat16)
+    return Device(kind="cpu", name=_cpu_name(), dtype=torch.bfloat16 if has_native_bfloat16() else torch.float32)
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware; without it bfloat16 is slower than float32."""
+    return bool(
+        torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    ) and ("avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags())
+
+
+@functools.cache
+def peak_flops(device: Device) -> float:
+    """The most FLOP/s the device's matrix products reach: listed for known GPUs, measured here otherwise (0.2 s, best of runs)."""
+    for part, (bfloat16, float32) in LISTED_PEAKS.items():
+        if part in device.name:
+            return bfloat16 if device.dtype == torch.bfloat16 else float32
+    left = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device.torch).to(device.dtype)
+    best, started = float("inf"), time.perf_counter()
+    while time.perf_counter() - started < 0.2:
+        begin = time.perf_counter()
+        for _ in range(4):
+            left @ left  # noqa: B018 (its time is the result)
+        if device.kind == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, (time.perf_counter() - begin) / 4)
+    return 2 * PEAK_SIDE**3 / best
+
+
+def seed_everything(seed: int) -> None:
+    """Make fresh weights and whatever else draws from torch's and Python's global generators repeatable."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _cpu_name() -> str:
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()} x{torch.get_num_threads()}"
+    return "cpu"
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    for line in _cpuinfo():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []

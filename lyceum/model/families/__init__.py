@@ -1,0 +1,1 @@
+"""Hugging Face layouts: how each family names and shapes the same weights."""
