@@ -1,0 +1,91 @@
+"""The `lyceum` command: find the command, import only its module, and turn a mistake into one line.
+
+Exit status: 0 done, 1 the command's own "no" (a failed check), 2 a mistake the user can mend, 130 stopped with Ctrl+C.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import lyceum
+from lyceum.core.errors import ConfigError, LyceumError, suggestion
+
+# Nothing heavy is imported before the command is known: the help must come at once.
+GROUPS = {
+    "start": {
+        "quickstart": ("stages", "the whole life in one sitting, on two CPU cores, with a report at the end"),
+    },
+    "talk": {
+        "chat": ("talk", "talk in the terminal: chat [MODEL] [PROMPT]"),
+        "run": ("talk", "the same with the model always named: run MODEL [PROMPT]"),
+        "generate": ("talk", "one completion, any decoding: generate MODEL PROMPT"),
+    },
+    "train": {
+        "tokenizer": ("stages", "learn a vocabulary from text"),
+        "pretrain": ("stages", "train a model from scratch"),
+        "finetune": ("stages", "teach a model with conversations or labelled text"),
+        "preference": ("stages", "teach a model which of two replies is better"),
+        "quantize": ("stages", "make a model smaller, with a receipt of what it costs"),
+        "evaluate": ("stages", "score a model on benchmarks, with intervals"),
+    },
+    "look": {
+        "runs": ("runs", "what was made: runs [list|show|compare|lineage|rm]"),
+        "plan": ("plan", "parameters, memory, time, money and energy before you start"),
+        "pull": ("library", "fetch a model or dataset into the library"),
+        "list": ("library", "the library: what there is and what is here"),
+        "show": ("library", "facts about a model, dataset or Run"),
+        "rm": ("library", "remove a model, dataset or Run from this machine"),
+    },
+}
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit status."""
+    try:
+        status = _dispatch(list(sys.argv[1:] if words is None else words))
+        sys.stdout.flush()  # a reader that went away shows up here, not while Python shuts down
+        return status
+    except LyceumError as error:
+        print(f"lyceum: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nlyceum: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush has somewhere to go
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"lyceum {lyceum.__version__}")
+        return 0
+    command = words[0]
+    if command not in COMMANDS:
+        raise ConfigError(
+            f"no command {command!r}{suggestion(command, COMMANDS) or '; `lyceum --help` lists those there are'}"
+        )
+    module = importlib.import_module(f"lyceum.cli.{COMMANDS[command][0]}")
+    return int(module.main(command, words[1:]) or 0)
+
+
+def overview() -> str:
+    """The text of `lyceum --help`."""
+    lines = ["lyceum COMMAND [--help]: the whole life of a language model, from text to people", ""]
+    for group, commands in GROUPS.items():
+        lines += [
+            f"{group if i == 0 else '':<7}{name:<12}{text}" for i, (name, (_, text)) in enumerate(commands.items())
+        ]
+    lines += [
+        "",
+        "MODEL is a name from `lyceum list`, a Run such as finetune/tiny-7f3a, a Hugging Face folder or a .gguf file.",
+        "Every command has --help; most have --json. Runs are kept in ./runs, or where LYCEUM_RUNS points.",
+    ]
+    return "\n".join(lines)

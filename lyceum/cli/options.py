@@ -1,0 +1,215 @@
+"""Command-line words as a config: every field of a dataclass is an option, fields of fields are written with dots.
+
+`--fit.steps 100` becomes `{"fit": {"steps": 100}}`, and `core.config.from_json` checks it, so that a JSON file and the
+command line accept the same things and complain in the same words. A union of config classes is chosen by the class's
+name (`--schedule Cosine --schedule.warmup 10`); a tuple is written by repeating the option or as JSON.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar
+
+from lyceum.cli.help import alternatives, describe
+from lyceum.core.config import from_json, to_json
+from lyceum.core.errors import ConfigError, suggestion
+
+C = TypeVar("C")
+HELP = ("-h", "--help")
+
+
+def parse(kind: type[C], words: Sequence[str], *, command: str, positional: Sequence[str] = ()) -> C:
+    """Read a command's words into its dataclass; `positional` names the fields that need no `--name`.
+
+    A tuple as the last positional field takes all words that are left. `--help` prints the help and exits.
+    """
+    if asks_for_help(words):
+        print(describe(command, kind, positional=positional))
+        raise SystemExit(0)
+    hints = typing.get_type_hints(kind)
+    free, plain = read(words, hints, command=command)
+    for name in positional:
+        if _is_tuple(hints[name]):
+            plain, free = plain | ({name: free} if free else {}), []
+        elif free:
+            plain[name] = value_of(free.pop(0), hints[name])
+    if free:
+        takes = " ".join(name.upper() for name in positional) or "no words but options"
+        raise ConfigError(
+            f"{command} does not know what to do with {free[0]!r}; it takes {takes} (quote words with spaces)"
+        )
+    for field in dataclasses.fields(typing.cast(Any, kind)):
+        if field.name in positional and field.name not in plain and is_required(field):
+            raise ConfigError(f"{command} needs {field.name.upper()}; see `lyceum {command} --help`")
+    return from_json(kind, plain, where=command)
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Whether `--help` stands among the words, before any `--`."""
+    return any(word in HELP for word in (words[: words.index("--")] if "--" in words else words))
+
+
+def read(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> tuple[list[str], dict[str, Any]]:
+    """Split words into free ones and a nested table of option values, typed by `hints` (field name -> type)."""
+    free: list[str] = []
+    plain: dict[str, Any] = {}
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            free += left
+            break
+        if not word.startswith("--"):
+            free.append(word)
+            continue
+        key, equals, text = word[2:].partition("=")
+        path, hint, is_negated = _resolve(key.replace("-", "_"), hints, command)
+        if bool in alternatives(hint) and not equals:
+            takes_next = not is_negated and left and left[0] in ("true", "false")
+            text = left.pop(0) if takes_next else "false" if is_negated else "true"
+        elif not equals:
+            if not left or left[0].startswith("--"):
+                raise ConfigError(f"{command}: --{key} needs a value; write --{key} VALUE")
+            text = left.pop(0)
+        _put(plain, path, value_of(text, hint))
+    return free, plain
+
+
+def value_of(text: str, hint: Any) -> Any:
+    """A word as the JSON value its type wants: `value_of("3", int | None) -> 3`. Checking it is left to from_json."""
+    options = alternatives(hint)
+    if NoneType in options and text.lower() in ("none", "null"):
+        return None
+    if any(dataclasses.is_dataclass(option) and typing.cast(type, option).__name__ == text for option in options):
+        return {"kind": text}
+    if any(_is_tuple(option) for option in options):
+        inner = next(typing.get_args(option)[0] for option in options if _is_tuple(option))
+        return json.loads(text) if _is_json_list(text) else [value_of(text, inner)]
+    if all(option in (str, Path, NoneType) for option in options):
+        return text
+    with contextlib.suppress(ValueError):
+        value = json.loads(text, parse_constant=_refuse)
+        is_whole = isinstance(value, float) and value.is_integer() and int in options and float not in options
+        return int(value) if is_whole else value
+    return text
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over` laid on top, table by table; another "kind" replaces its whole table.
+
+    >>> merge({"fit": {"steps": 5, "rows": 2}}, {"fit": {"steps": 9}})
+    {'fit': {'steps': 9, 'rows': 2}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = value
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            merged[key] = merge(old, value)
+    return merged
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """The JSON values of every field that has a default."""
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if not is_required(field):
+            is_made = field.default_factory is not dataclasses.MISSING
+            value = typing.cast(Any, field.default_factory)() if is_made else field.default
+            plain[field.name] = to_json(value)
+            if dataclasses.is_dataclass(value):
+                plain[field.name]["kind"] = type(value).__name__
+    return plain
+
+
+def is_required(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a dataclass field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on the terminal; `yes` answers beforehand. ConfigError where there is nobody to ask."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} needs an answer and there is no terminal to ask on; add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _resolve(key: str, hints: Mapping[str, Any], command: str) -> tuple[list[str], Any, bool]:
+    """The path of an option, its type, and whether it was written `--no-…`; ConfigError with the nearest option."""
+    hint = _find(key.split("."), hints)
+    if hint is not None:
+        return key.split("."), hint, False
+    positive = key.removeprefix("no_")
+    if positive != key and bool in alternatives(_find(positive.split("."), hints)):
+        return positive.split("."), bool, True
+    names = [name.replace("_", "-") for name in option_names(hints)]
+    written = key.replace("_", "-")
+    hint_text = suggestion(written, names) or f"; `lyceum {command} --help` lists them"
+    raise ConfigError(f"{command} has no option --{written}{hint_text}")
+
+
+def _find(path: Sequence[str], hints: Mapping[str, Any]) -> Any:
+    """The type at a dotted path, or None."""
+    hint = hints.get(path[0])
+    if hint is None or len(path) == 1:
+        return hint
+    for option in alternatives(hint):
+        if typing.get_origin(option) in (dict, Mapping):
+            return typing.get_args(option)[1]
+        if dataclasses.is_dataclass(option):
+            found = _find(path[1:], typing.get_type_hints(option))
+            if found is not None:
+                return found
+    return None
+
+
+def option_names(hints: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every option's dotted name."""
+    names = []
+    for name, hint in hints.items():
+        names.append(prefix + name)
+        for option in alternatives(hint):
+            if dataclasses.is_dataclass(option):
+                names += option_names(typing.get_type_hints(option), f"{prefix}{name}.")
+    return names
+
+
+def _put(plain: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        inner = plain.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"--{'.'.join(path)} goes into {part}, which another option set to {inner!r}; drop one of them"
+            )
+        plain = inner
+    old = plain.get(path[-1])
+    if isinstance(old, list) and isinstance(value, list):
+        value = old + value
+    elif isinstance(old, dict) and isinstance(value, dict):
+        value = merge(old, value)
+    plain[path[-1]] = value
+
+
+def _is_tuple(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple
+
+
+def _is_json_list(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return isinstance(json.loads(text), list)
+    return False
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,50 @@
+"""Open a model for a conversation: everything slow about `lyceum chat`, in one place, imported or run late."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lyceum.catalog import sources
+from lyceum.catalog.models import MODELS
+from lyceum.serve.terminal_session import Partner, Turn
+
+if TYPE_CHECKING:
+    from lyceum.recipes.load import Loaded
+
+
+def open_model(reference: str) -> "Loaded":
+    """Load a model by name, Run, folder or file; this imports torch."""
+    from lyceum.recipes.load import load
+
+    return load(reference)
+
+
+def open_partner(reference: str) -> Partner:
+    """Load a model to talk with."""
+    from lyceum.tokenizer.chat import Message, render
+
+    opened = open_model(reference)
+    engine = opened.engine()
+
+    def tokens_of(turns: Sequence[Turn]) -> tuple[int, ...]:
+        messages = [Message(role=turn.role, content=turn.content) for turn in turns]
+        return tuple(render(opened.tokenizer, messages, add_generation_prompt=True).tokens)
+
+    return Partner(
+        name=opened.name,
+        engine=engine,
+        render=tokens_of,
+        context_tokens=opened.model.config.context_tokens,
+        num_parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+    )
+
+
+def prepare(reference: str) -> None:
+    """Fetch a model of the library that is not here yet, in the foreground, where its progress can be seen."""
+    if reference in MODELS and MODELS[reference] not in sources.installed():
+        sources.fetch(reference)
+
+
+def history_file() -> Path:
+    """Where the lines typed at the chat prompt are kept."""
+    return sources.cache_dir() / "chat_history"

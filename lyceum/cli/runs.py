@@ -1,0 +1,188 @@
+"""`lyceum runs list|show|compare|lineage|rm`: what was made, from what, and what came of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from lyceum.cli.options import HELP, confirm, parse
+from lyceum.cli.tables import flatten, pairs, show, table
+from lyceum.core.config import to_json
+from lyceum.core.errors import ConfigError, suggestion
+from lyceum.core.log import duration, quantity, say
+from lyceum.core.run import Run, runs_dir
+
+METRIC_ROWS = 4  # shown from each end of metrics.jsonl
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """List the Runs, oldest first."""
+
+    kind: str | None = None  # only this kind, such as pretrain
+    json: bool = False  # their manifests, for programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """Show one Run: config, parents, summary, outputs, and how its metrics began and ended."""
+
+    run: str  # id, unambiguous beginning of an id, or path
+    json: bool = False  # the manifest and every line of metrics, for programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Show where the configs of Runs differ, and their summaries side by side."""
+
+    runs: tuple[str, ...]  # two or more
+    json: bool = False  # for programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """Show what a Run was made from, back to the first text."""
+
+    run: str  # id, unambiguous beginning of an id, or path
+    json: bool = False  # for programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove:
+    """Remove Runs and everything in them. One that another Run was made from is refused."""
+
+    runs: tuple[str, ...]  # ids, unambiguous beginnings, or paths
+    yes: bool = False  # do not ask
+
+
+def main(command: str, words: Sequence[str]) -> int:
+    """Run `lyceum runs …`."""
+    actions = {"list": _list, "show": _show, "compare": _compare, "lineage": _lineage, "rm": _remove}
+    if words and words[0] in HELP:
+        print("lyceum runs list|show|compare|lineage|rm: what was made\n")
+        for name, kind in (("list", List), ("show", Show), ("compare", Compare), ("lineage", Lineage), ("rm", Remove)):
+            print(f"  {name:<9}{(kind.__doc__ or '').splitlines()[0]}")
+        return 0
+    action = words[0] if words and not words[0].startswith("-") else "list"
+    if action not in actions:
+        raise ConfigError(
+            f"runs has no action {action!r}{suggestion(action, actions) or '; it has ' + ', '.join(actions)}"
+        )
+    actions[action](list(words[1:] if action in words[:1] else words))
+    return 0
+
+
+def _list(words: list[str]) -> None:
+    options = parse(List, words, command="runs list")
+    runs = [run for run in Run.all() if options.kind in (None, run.manifest.kind)]
+    if options.json:
+        _print_json([to_json(run.manifest) for run in runs])
+    elif not runs:
+        kind = f" of kind {options.kind}" if options.kind else ""
+        say(f"no Runs{kind} in {runs_dir()}; `lyceum quickstart` makes some")
+    else:
+        rows = [[run.id, run.manifest.status.value, run.manifest.started[:16], _took(run), _brief(run)] for run in runs]
+        print(table(["run", "status", "started (UTC)", "took", "summary"], rows))
+
+
+def _show(words: list[str]) -> None:
+    options = parse(Show, words, command="runs show", positional=["run"])
+    print_run(Run.open(options.run), as_json=options.json)
+
+
+def print_run(run: Run, *, as_json: bool) -> None:
+    """Print everything a Run says about itself."""
+    manifest, metrics = run.manifest, run.read_metrics()
+    if as_json:
+        _print_json(to_json(manifest) | {"directory": str(run.directory), "metrics": metrics})
+        return
+    took = _took(run)
+    print(f"{run.id}  {manifest.status.value}{f' in {took}' if took else ''}")
+    facts = {"directory": str(run.directory), "started": manifest.started, **flatten({"code": manifest.code})}
+    print(pairs(facts | ({"error": manifest.error} if manifest.error else {})))
+    for title, values in (("config", manifest.config), ("summary", manifest.summary)):
+        if values:
+            print(f"\n{title}\n{pairs(flatten(values))}")
+    if manifest.inputs:
+        print("\nmade from\n" + "\n".join(f"  {parent}" for parent in manifest.inputs))
+    if manifest.outputs:
+        rows = [
+            [path, quantity(output["bytes"], "B"), output["sha256"][:12]] for path, output in manifest.outputs.items()
+        ]
+        print("\noutputs\n" + table(["path", "size", "sha256"], rows, indent=2))
+    if metrics:
+        print(f"\nmetrics ({len(metrics)} lines)\n" + _metrics_table(metrics))
+
+
+def _compare(words: list[str]) -> None:
+    options = parse(Compare, words, command="runs compare", positional=["runs"])
+    if len(options.runs) < 2:
+        raise ConfigError(f"runs compare got {len(options.runs)} Runs; it takes two or more")
+    runs = [Run.open(reference) for reference in options.runs]
+    configs, summaries = ([flatten(getattr(run.manifest, part)) for run in runs] for part in ("config", "summary"))
+    differing = {key: row for key, row in _rows(configs).items() if any(value != row[0] for value in row)}
+    if options.json:
+        ids = [run.id for run in runs]
+        _print_json({"runs": ids, "config": differing, "summary": _rows(summaries)})
+        return
+    headers = ["", *(run.id for run in runs)]
+    for title, rows in (("config, where it differs", differing), ("summary", _rows(summaries))):
+        print(
+            f"{title}\n" + (table(headers, [[key, *row] for key, row in rows.items()], indent=2) if rows else "  none")
+        )
+
+
+def _lineage(words: list[str]) -> None:
+    options = parse(Lineage, words, command="runs lineage", positional=["run"])
+    rows = Run.open(options.run).ancestors()
+    if options.json:
+        _print_json([{"depth": depth, "input": name, "is_run": run is not None} for depth, name, run in rows])
+        return
+    for depth, name, run in rows:
+        print(f"{'   ' * depth}{'└─ ' if depth else ''}{name}{f'  ({_brief(run)})' if run and _brief(run) else ''}")
+
+
+def _remove(words: list[str]) -> None:
+    options = parse(Remove, words, command="runs rm", positional=["runs"])
+    for reference in options.runs:
+        remove_run(Run.open(reference), yes=options.yes)
+
+
+def remove_run(run: Run, *, yes: bool) -> None:
+    """Remove a Run after asking."""
+    if confirm(f"remove {run.id}?", yes=yes):
+        run.remove()
+        say(f"removed {run.id}")
+
+
+def _rows(columns: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Each key of any column with its value in every column."""
+    keys = dict.fromkeys(key for column in columns for key in column)
+    return {key: [column.get(key) for column in columns] for key in keys}
+
+
+def _metrics_table(metrics: list[dict[str, Any]]) -> str:
+    is_long = len(metrics) > 2 * METRIC_ROWS
+    head, tail = (metrics[:METRIC_ROWS], metrics[-METRIC_ROWS:]) if is_long else (metrics, [])
+    keys = list(dict.fromkeys(key for row in head + tail for key in row))
+    cells = [[row.get(key) for key in keys] for row in [*head, *tail]]
+    lines = table(keys, cells, indent=2).splitlines()
+    return "\n".join([*lines[: METRIC_ROWS + 1], "  …", *lines[METRIC_ROWS + 1 :]] if is_long else lines)
+
+
+def _took(run: Run) -> str:
+    if not (run.manifest.started and run.manifest.ended):
+        return ""
+    return duration(
+        (datetime.fromisoformat(run.manifest.ended) - datetime.fromisoformat(run.manifest.started)).total_seconds()
+    )
+
+
+def _brief(run: Run) -> str:
+    figures = {key: value for key, value in run.manifest.summary.items() if isinstance(value, (int, float, str))}
+    return run.manifest.error or ", ".join(f"{key} {show(value)}" for key, value in list(figures.items())[:3])
+
+
+def _print_json(plain: Any) -> None:
+    print(json.dumps(plain, indent=2, ensure_ascii=False))

@@ -1,0 +1,90 @@
+"""One command a recipe: the fields of its config are the options, laid over a JSON file, laid over a preset.
+
+A recipe module has `CONFIG` (its config class) and `run(config) -> Run`; where it has them, `PRESETS` (name -> config)
+and `WORDS` (fields that need no `--name`, such as the model of `lyceum quantize MODEL`).
+"""
+
+import importlib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lyceum.cli.help import describe
+from lyceum.cli.options import asks_for_help, defaults, merge, read, value_of
+from lyceum.cli.tables import flatten, pairs
+from lyceum.core import files
+from lyceum.core.config import from_json, to_json
+from lyceum.core.errors import ConfigError, suggestion
+from lyceum.core.run import Run
+
+
+class Recipe(Protocol):
+    """What a module of lyceum/recipes looks like from here."""
+
+    CONFIG: type
+
+    def run(self, config: object) -> Run:
+        """Carry the stage out, or come back to the Run that did."""
+
+
+def main(command: str, words: Sequence[str]) -> int:
+    """Run one stage and print the Run it made."""
+    module = importlib.import_module(f"lyceum.recipes.{command}")
+    recipe = cast(Recipe, module)
+    presets: dict[str, Any] = vars(module).get("PRESETS", {})
+    positional: tuple[str, ...] = vars(module).get("WORDS", ())
+    if asks_for_help(words):
+        print(_help(command, recipe.CONFIG, presets, positional))
+        return 0
+    config, as_json = configure(recipe.CONFIG, words, command=command, presets=presets, positional=positional)
+    run = recipe.run(config)
+    if as_json:
+        print(json.dumps(to_json(run.manifest), indent=2, ensure_ascii=False))
+        return 0
+    report = run.directory / "report.html"
+    places = {"run": run.id, "directory": str(run.directory)} | ({"report": str(report)} if report.exists() else {})
+    print(pairs(flatten(run.manifest.summary) | places, indent=0))
+    return 0
+
+
+def configure(
+    kind: type, words: Sequence[str], *, command: str, presets: Mapping[str, Any], positional: Sequence[str] = ()
+) -> tuple[Any, bool]:
+    """The config the words ask for, and whether to answer in JSON.
+
+    Each layer overrides only the keys it gives: defaults, preset, `--config FILE.json`, options.
+    """
+    hints = typing.get_type_hints(kind) | {"config": Path, "json": bool}
+    free, given = read(words, hints, command=command)
+    as_json, file = given.pop("json", False), given.pop("config", None)
+    plain = defaults(kind)
+    if free and free[0] in presets:
+        plain = merge(plain, to_json(presets[free.pop(0)]))
+    if file is not None:
+        plain = merge(plain, _table(Path(file)))
+    for name, word in zip(positional, free, strict=False):
+        given[name] = value_of(word, hints[name])
+    if len(free) > len(positional):
+        word = free[len(positional)]
+        takes = f"its presets are {', '.join(presets)}" if presets else f"`lyceum {command} --help` shows what it takes"
+        raise ConfigError(f"{command} does not know {word!r}{suggestion(word, presets) or f'; {takes}'}")
+    return from_json(kind, merge(plain, given), where=command), as_json
+
+
+def _table(path: Path) -> dict[str, Any]:
+    plain = files.read_json(path)
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{path} holds {type(plain).__name__}; it must be a JSON table of config keys")
+    return plain
+
+
+def _help(command: str, kind: type, presets: Mapping[str, Any], positional: Sequence[str]) -> str:
+    words = [*(["[PRESET]"] if presets else []), *(f"[{name.upper()}]" for name in positional)]
+    notes = {"presets": ", ".join(presets)} if presets else {}
+    notes |= {
+        "--config FILE.json": "read the config from a file; options override it",
+        "--json": "print the finished Run's manifest, for programs",
+    }
+    return describe(command, kind, positional=positional, usage=" ".join([*words, "[--option VALUE …]"]), notes=notes)

@@ -1,0 +1,279 @@
+"""Chat at the terminal: the prompt appears at once while the model loads, answers stream, Ctrl+C stops an answer only.
+
+`chat` is for a person at a terminal, `answer_once` for arguments and pipes. Without a terminal, or with NO_COLOR, the
+output is plain text. Control characters in an answer are not sent to a terminal, so that no text can drive it.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.shortcuts import CompleteStyle
+
+from lyceum.core.errors import ConfigError
+from lyceum.core.request import Finish, Reply, Request, Sampling, Stream
+from lyceum.serve.terminal_session import COMMANDS, Do, Partner, Session
+
+CONTROL_CHARACTERS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def chat(session: Session, open_partner: Callable[[], Partner], *, history_file: Path | None = None) -> int:
+    """Talk until /bye or Ctrl+D. `open_partner` runs in a thread of its own, begun when the prompt is on the screen."""
+    loading = _Loading(open_partner)
+    prompt = _prompt(history_file)
+    prompt.app.after_render += lambda _: loading.start(prompt)
+    _note(f"{session.name}, /help for help", sys.stdout)
+    is_open = False
+    while True:
+        try:
+            line = prompt.prompt("... " if is_open else ">>> ")
+        except KeyboardInterrupt:
+            session.abandon_block()
+            is_open = False
+            continue
+        except EOFError:
+            return 0
+        effect = session.handle(line)
+        is_open = effect.do is Do.MORE
+        if effect.do is Do.LEAVE:
+            return 0
+        if effect.do is Do.COMPLAIN:
+            _complain(effect.text)
+        elif effect.text:
+            _note(effect.text, sys.stdout)
+        if effect.do is Do.ANSWER:
+            _answer_typed(session, loading)
+
+
+def answer_once(session: Session, open_partner: Callable[[], Partner], text: str, *, is_silent: bool = False) -> Reply:
+    """Answer one message on stdout, unless `is_silent`, and return the Reply."""
+    session.partner = open_partner()
+    session.ask(text)
+    reply = stream_answer(session, session.partner, is_silent=is_silent)
+    if sys.stderr.isatty() and not is_silent:
+        _note(footer(reply, session.partner, session.sampling), sys.stderr)
+    return reply
+
+
+def stream_answer(
+    session: Session, partner: Partner, *, is_silent: bool = False, is_stopped: Callable[[], bool] = lambda: False
+) -> Reply:
+    """Print the answer to the conversation as it comes, and keep it in the session.
+
+    ConfigError when the conversation leaves no room in the context; nothing is dropped from it.
+    """
+    tokens = partner.render(session.conversation())
+    room = partner.context_tokens - len(tokens)
+    if room < 1:
+        raise ConfigError(
+            f"the conversation is {len(tokens)} tokens and {partner.name} takes {partner.context_tokens},"
+            " its answer included; write less, or /clear the conversation"
+        )
+    sampling = replace(session.sampling, max_tokens=min(session.sampling.max_tokens, room))
+    stream = partner.engine.submit(Request(tokens=tokens, sampling=sampling))
+    reply = stream_text(stream, is_silent=is_silent, is_stopped=is_stopped)
+    session.answered(reply.text, context_used=reply.prompt_tokens + len(reply.tokens))
+    return reply
+
+
+def stream_text(stream: Stream, *, is_silent: bool = False, is_stopped: Callable[[], bool] = lambda: False) -> Reply:
+    """Print an answer as it comes, with a line end; stop it when `is_stopped` says so."""
+    said = ""
+    for piece in stream:
+        said += piece.text
+        if not is_silent:
+            _write(piece.text)
+        if is_stopped():
+            stream.cancel()
+            break
+    reply = stream.reply()
+    if not is_silent:
+        _write(reply.text[len(said) :] + ("" if reply.text.endswith("\n") else "\n"))
+    return reply
+
+
+def footer(reply: Reply, partner: Partner, sampling: Sampling) -> str:
+    """`42 tok · 118 tok/s · first 0.31 s · context 120/8192`, and why the answer ended if not by itself."""
+    count, used = len(reply.tokens), reply.prompt_tokens + len(reply.tokens)
+    parts = [f"{count} tok"]
+    if count > 1 and reply.seconds > reply.first_token_s:
+        parts.append(f"{(count - 1) / (reply.seconds - reply.first_token_s):.0f} tok/s")
+    parts += [f"first {reply.first_token_s:.2f} s", f"context {used}/{partner.context_tokens}"]
+    if reply.finish is Finish.CANCELLED:
+        parts.append("stopped")
+    elif reply.finish is Finish.LENGTH:
+        is_full = used >= partner.context_tokens
+        parts.append("cut: the context is full, /clear" if is_full else f"cut at max_tokens {sampling.max_tokens}")
+    return " · ".join(parts)
+
+
+class _Loading:
+    """Opens the partner in the background; a failure ends the prompt that waits meanwhile."""
+
+    def __init__(self, open_partner: Callable[[], Partner]) -> None:
+        self._open = open_partner
+        self._future: Future[Partner] = Future()
+        self._is_started = False
+
+    def start(self, prompt: "PromptSession[str]") -> None:
+        """Begin, once."""
+        if not self._is_started:
+            self._is_started = True
+            threading.Thread(target=self._load, args=(prompt,), daemon=True).start()
+
+    def partner(self) -> Partner:
+        """Wait for the partner; its error, if there was one."""
+        if not self._future.done():
+            with _status("loading …"):
+                return self._future.result()
+        return self._future.result()
+
+    def _load(self, prompt: "PromptSession[str]") -> None:
+        try:
+            self._future.set_result(self._open())
+        except BaseException as error:  # noqa: BLE001 (raised again where the result is asked for)
+            self._future.set_exception(error)
+            app = prompt.app
+            if app.is_running and app.loop:
+                reason = error
+                app.loop.call_soon_threadsafe(lambda: app.exit(exception=reason) if app.is_running else None)
+
+
+class _Commands(Completer):
+    """Completes slash commands, the names after /set and the files after /save and /load."""
+
+    def __init__(self) -> None:
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Give what may follow the text before the cursor."""
+        text = document.text_before_cursor
+        command, space, rest = text.partition(" ")
+        if not text.startswith("/"):
+            return
+        if not space:
+            yield from (Completion(name, -len(text)) for name in COMMANDS if name.startswith(text))
+        elif command == "/set":
+            rest = rest.removeprefix("parameter ")
+            names = Sampling.__dataclass_fields__
+            yield from (Completion(name, -len(rest)) for name in names if name.startswith(rest))
+        elif command in ("/save", "/load"):
+            yield from self._paths.get_completions(Document(rest), complete_event)
+
+
+def _prompt(history_file: Path | None) -> "PromptSession[str]":
+    return PromptSession(
+        history=_history(history_file),
+        completer=_Commands(),
+        complete_while_typing=False,
+        complete_style=CompleteStyle.READLINE_LIKE,  # no menu: it would reserve eight lines below the prompt
+        output=Vt100_Output(sys.stdout, _window, term=os.environ.get("TERM"), enable_cpr=False),  # not all answer a CPR
+    )
+
+
+def _window() -> Size:
+    columns, lines = shutil.get_terminal_size()
+    return Size(rows=lines, columns=columns)
+
+
+def _history(path: Path | None) -> History:
+    """The lines typed before, in a file only its owner reads; in memory where the file cannot be written."""
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+            return FileHistory(str(path))
+    return InMemoryHistory()
+
+
+def _answer_typed(session: Session, loading: _Loading) -> None:
+    """Answer at the terminal; a failure leaves the conversation as it was."""
+    try:
+        session.partner = loading.partner()
+        with _interrupts() as is_stopped, _no_echo():
+            reply = stream_answer(session, session.partner, is_stopped=is_stopped)
+        _note(footer(reply, session.partner, session.sampling), sys.stdout)
+    except ConfigError as error:
+        session.failed()
+        if session.partner is None:  # it could not be opened: nothing to talk to
+            raise
+        _complain(str(error))
+    except KeyboardInterrupt:
+        session.failed()
+        _write("\n")
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl+C into a flag, so that it falls between two tokens; a second one interrupts outright."""
+    is_asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal is_asked
+        if is_asked:
+            raise KeyboardInterrupt
+        is_asked = True
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: is_asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _no_echo() -> Iterator[None]:
+    """Keep what is typed during an answer out of it; the next prompt shows it."""
+    settings = termios.tcgetattr(sys.stdin)
+    silent = [*settings[:3], settings[3] & ~termios.ECHO, *settings[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)
+
+
+@contextlib.contextmanager
+def _status(text: str) -> Iterator[None]:
+    """A line that goes away when the block ends."""
+    sys.stdout.write(f"{text}")
+    sys.stdout.flush()
+    try:
+        yield
+    finally:
+        sys.stdout.write("\r\x1b[K")
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text.translate(CONTROL_CHARACTERS) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def _note(text: str, stream: TextIO) -> None:
+    print(f"{DIM}{text}{PLAIN}" if _has_colours(stream) else text, file=stream, flush=True)
+
+
+def _complain(text: str) -> None:
+    print(f"lyceum: {text}", file=sys.stderr, flush=True)
+
+
+def _has_colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

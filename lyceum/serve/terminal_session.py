@@ -1,0 +1,254 @@
+"""A conversation at the terminal without the terminal: lines in, effects out.
+
+`Session.handle` decides what a line means; `terminal.py` carries it out. Nothing here prints, waits or generates.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from lyceum.core import files
+from lyceum.core.config import from_json, to_json
+from lyceum.core.errors import ConfigError, DataError, LyceumError, suggestion
+from lyceum.core.log import quantity
+from lyceum.core.request import Engine, Sampling
+
+# Cool enough for a small model to stay on the subject; the values of SmolLM2's own model card.
+CHAT_SAMPLING = Sampling(max_tokens=1024, temperature=0.2, top_p=0.9)
+FENCE = '"""'
+COMMANDS = {
+    "/help": "this list",
+    "/set": "[parameter] NAME VALUE: change how the next token is chosen; alone, show it",
+    "/system": 'TEXT: instructions for the whole conversation; alone, show them; "" takes them away',
+    "/show": "the model, its settings and how full the context is",
+    "/save": "FILE: write the conversation",
+    "/load": "FILE: go on with a saved conversation",
+    "/regen": "answer the last message again",
+    "/clear": "forget the conversation, keep the settings",
+    "/bye": "leave (Ctrl+D does too)",
+}
+ALIASES = {"/?": "/help", "/exit": "/bye", "/quit": "/bye"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one side said."""
+
+    role: str  # system, user or assistant
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partner:
+    """The open model that a conversation is with."""
+
+    name: str
+    engine: Engine
+    render: Callable[[Sequence[Turn]], tuple[int, ...]]  # the conversation as prompt tokens, ready for the answer
+    context_tokens: int
+    num_parameters: int
+
+
+class Do(Enum):
+    """What the terminal is to do after a line."""
+
+    NOTHING = auto()
+    SAY = auto()  # print the text
+    COMPLAIN = auto()  # print the text as a mistake
+    ANSWER = auto()  # print the text if there is any, then let the model answer
+    MORE = auto()  # a multi-line message is open
+    LEAVE = auto()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One thing to do, with its text."""
+
+    do: Do
+    text: str = ""
+
+
+class Session:
+    """The state of a conversation: turns, settings and a message being typed over several lines."""
+
+    def __init__(self, *, name: str, sampling: Sampling = CHAT_SAMPLING, system: str = "") -> None:
+        self.name = name
+        self.sampling = sampling
+        self.system = system
+        self.turns: list[Turn] = []
+        self.partner: Partner | None = None  # None while it is loading
+        self.context_used = 0
+        self._block: list[str] | None = None  # lines since an opening fence
+        self._before: list[Turn] = []  # the turns as they were before the answer under way
+
+    def handle(self, line: str) -> Effect:
+        """What to do about one line that was typed."""
+        if self._block is not None or line.lstrip().startswith(FENCE):
+            return self._handle_block(line)
+        text = line.strip()
+        if not text:
+            return Effect(Do.NOTHING)
+        command, _, rest = text.partition(" ")
+        if not re.fullmatch(r"/[a-z]+|/\?", command):  # so that /usr/bin may begin a message
+            return self.ask(text)
+        try:
+            return self._run_command(ALIASES.get(command, command), rest.strip())
+        except LyceumError as error:
+            return Effect(Do.COMPLAIN, str(error))
+
+    def conversation(self) -> list[Turn]:
+        """The turns to render, the system's first."""
+        return [*([Turn(role="system", content=self.system)] if self.system else []), *self.turns]
+
+    def answered(self, text: str, *, context_used: int) -> None:
+        """Keep the model's answer, whole or stopped."""
+        self.turns.append(Turn(role="assistant", content=text))
+        self.context_used = context_used
+
+    def failed(self) -> None:
+        """Forget the message that could not be answered."""
+        self.turns = list(self._before)
+
+    def abandon_block(self) -> None:
+        """Drop a multi-line message that is not finished."""
+        self._block = None
+
+    def _handle_block(self, line: str) -> Effect:
+        opened = self._block is None
+        if opened:
+            line = line.lstrip()[len(FENCE) :]
+        lines = [*(self._block or []), line]
+        if not line.rstrip().endswith(FENCE):
+            self._block = lines
+            return Effect(Do.MORE)
+        self._block = None
+        text = "\n".join(lines).rstrip()[: -len(FENCE)].strip("\n")
+        return self.ask(text) if text.strip() else Effect(Do.NOTHING)
+
+    def ask(self, text: str) -> Effect:
+        """Add a message and have it answered."""
+        self._before = list(self.turns)
+        self.turns.append(Turn(role="user", content=text))
+        return Effect(Do.ANSWER)
+
+    def _run_command(self, command: str, rest: str) -> Effect:
+        match command:
+            case "/help":
+                width = max(map(len, COMMANDS))
+                lines = [f"{name:<{width}}  {text}" for name, text in COMMANDS.items()]
+                return Effect(
+                    Do.SAY, "\n".join([*lines, f"{FENCE:<{width}}  begins and ends a message of several lines"])
+                )
+            case "/set":
+                return self._set(rest)
+            case "/system":
+                return self._set_system(rest)
+            case "/show":
+                return Effect(Do.SAY, self._facts())
+            case "/save":
+                return self._save(_file_in(rest, command))
+            case "/load":
+                return self._load(_file_in(rest, command))
+            case "/regen":
+                return self._regenerate()
+            case "/clear":
+                self.turns, self.context_used = [], 0
+                return Effect(Do.SAY, "the conversation is empty")
+            case "/bye":
+                return Effect(Do.LEAVE)
+        near = suggestion(command, COMMANDS) or "; /help lists them"
+        raise ConfigError(f"no command {command}{near}")
+
+    def _set(self, rest: str) -> Effect:
+        words = rest.removeprefix("parameter ").strip()
+        if not words or words == "parameter":
+            return Effect(Do.SAY, _sampling_text(self.sampling))
+        name, _, text = words.partition(" ")
+        if name == "system":
+            return self._set_system(text.strip())
+        value = shlex.split(text) if name == "stop" else _number_or_text(text.strip())
+        plain = to_json(self.sampling) | {name: value}
+        if not text.strip() and name in to_json(self.sampling):
+            raise ConfigError(f"/set {name} needs a value; it is {to_json(self.sampling)[name]} now")
+        self.sampling = from_json(Sampling, plain, where="sampling")
+        return Effect(Do.SAY, f"{name} is {to_json(self.sampling)[name]}")
+
+    def _set_system(self, text: str) -> Effect:
+        if text:
+            self.system = "" if text in ('""', "''") else text
+        return Effect(Do.SAY, f"system: {self.system}" if self.system else "no system text of your own")
+
+    def _facts(self) -> str:
+        size, context = "loading", f"{self.context_used} tokens used"
+        if self.partner:
+            size = f"{quantity(self.partner.num_parameters)} parameters"
+            context = f"{self.context_used} of {self.partner.context_tokens} tokens used, {len(self.turns)} turns"
+        return "\n".join(
+            (
+                f"model    {self.name} ({size})",
+                f"sampling {_sampling_text(self.sampling)}",
+                f"system   {self.system or 'none of your own'}",
+                f"context  {context}",
+            )
+        )
+
+    def _save(self, path: Path) -> Effect:
+        plain = {
+            "model": self.name,
+            "system": self.system,
+            "sampling": to_json(self.sampling),
+            "messages": [to_json(turn) for turn in self.turns],
+        }
+        files.write_json(path, plain)
+        return Effect(Do.SAY, f"wrote {len(self.turns)} turns to {path}")
+
+    def _load(self, path: Path) -> Effect:
+        plain = files.read_json(path)
+        if not isinstance(plain, dict) or not isinstance(plain.get("messages"), list):
+            raise DataError(
+                f'{path} is not a conversation; it must be a JSON table with "messages", as /save writes it'
+            )
+        turns = [from_json(Turn, turn, where=f"messages[{i}]") for i, turn in enumerate(plain["messages"])]
+        wrong = next((turn.role for turn in turns if turn.role not in ("user", "assistant")), None)
+        if wrong is not None:
+            raise DataError(f"{path} has a message of role {wrong!r}; it must be user or assistant")
+        self.sampling = from_json(Sampling, plain.get("sampling", to_json(self.sampling)), where="sampling")
+        self.system, self.turns, self.context_used = str(plain.get("system", "")), turns, 0
+        return Effect(Do.SAY, f"read {len(turns)} turns from {path}")
+
+    def _regenerate(self) -> Effect:
+        if not self.turns or self.turns[-1].role != "assistant":
+            raise ConfigError("there is no answer to give again yet; write something first")
+        self._before = list(self.turns)
+        self.turns.pop()
+        self.sampling = replace(self.sampling, seed=self.sampling.seed + 1)
+        is_greedy = self.sampling.temperature == 0
+        return Effect(
+            Do.ANSWER, "temperature is 0, so the answer stays; /set temperature 0.7 varies it" if is_greedy else ""
+        )
+
+
+def _file_in(rest: str, command: str) -> Path:
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        words = [rest]
+    if len(words) != 1:
+        raise ConfigError(f"{command} got {len(words)} words; it takes one file name, in quotes when it holds spaces")
+    return Path(words[0]).expanduser()
+
+
+def _number_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _sampling_text(sampling: Sampling) -> str:
+    return ", ".join(f"{name} {value}" for name, value in to_json(sampling).items())

@@ -1,0 +1,114 @@
+"""Stand-ins for models: deterministic, instant, no weights."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from lyceum.core.errors import ConfigError
+from lyceum.core.request import Finish, Piece, Reply, Request
+
+
+def letters(text: str) -> tuple[int, ...]:
+    """A tokenizer of code points: every character is one token."""
+    return tuple(ord(letter) for letter in text)
+
+
+class FakeStream:
+    """The answer to one request, one letter a step."""
+
+    def __init__(self, engine: "FakeEngine", request: Request, text: str) -> None:
+        self._engine, self._request, self._text = engine, request, text
+        self._count = 0
+        self._finish: Finish | None = None
+        self._seen = 0
+        self._started = time.monotonic()
+
+    def advance(self) -> None:
+        """Say one more letter, or end."""
+        sampling = self._request.sampling
+        said = self._text[: self._count]
+        if any(said.endswith(stop) for stop in sampling.stop) or self._count == len(self._text):
+            self._finish = Finish.STOP
+        elif self._count == sampling.max_tokens:
+            self._finish = Finish.LENGTH
+        else:
+            self._count += 1
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is more to say."""
+        return self._finish is None
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Give one Piece a letter."""
+        while True:
+            if self._seen < self._count:
+                letter = self._text[self._seen]
+                self._seen += 1
+                yield Piece(text=letter, tokens=(ord(letter),))
+            elif self.is_running:
+                self._engine.step()
+            else:
+                return
+
+    def cancel(self) -> None:
+        """Stop where it is."""
+        self._finish = self._finish or Finish.CANCELLED
+
+    def reply(self) -> Reply:
+        """Run to the end and give the whole answer."""
+        while self.is_running:
+            self._engine.step()
+        said = self._text[: self._count]
+        stop = next((stop for stop in self._request.sampling.stop if said.endswith(stop)), "")
+        score_from = self._request.score_from
+        return Reply(
+            text=said[: len(said) - len(stop)],
+            tokens=letters(said),
+            finish=self._finish or Finish.STOP,
+            prompt_tokens=len(self._request.tokens),
+            logprobs=(-1.0,) * len(said),
+            prompt_logprobs=() if score_from is None else (-1.0,) * (len(self._request.tokens) - score_from),
+            seconds=time.monotonic() - self._started,
+        )
+
+
+class FakeEngine:
+    """Answers every prompt with `answer(prompt text)`, letter by letter; `delay_s` passes before each letter."""
+
+    def __init__(
+        self,
+        answer: Callable[[str], str] = lambda prompt: f"I heard: {prompt}",
+        *,
+        context_tokens: int = 1000,
+        delay_s: float = 0.0,
+    ) -> None:
+        self.answer, self.context_tokens, self.delay_s = answer, context_tokens, delay_s
+        self.requests: list[Request] = []
+        self.streams: list[FakeStream] = []
+
+    def submit(self, request: Request) -> FakeStream:
+        """Queue a request; ConfigError when it does not fit the context."""
+        total = len(request.tokens) + request.sampling.max_tokens
+        if total > self.context_tokens:
+            raise ConfigError(f"prompt and answer are {total} tokens; the context is {self.context_tokens}")
+        self.requests.append(request)
+        self.streams.append(FakeStream(self, request, self.answer("".join(map(chr, request.tokens)))))
+        return self.streams[-1]
+
+    def step(self) -> bool:
+        """Advance every running answer by one letter."""
+        running = [stream for stream in self.streams if stream.is_running]
+        if running and self.delay_s:
+            time.sleep(self.delay_s)
+        for stream in running:
+            stream.advance()
+        return bool(running)
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        """Take no weights: there are none."""
+
+
+def render_plainly(turns: Sequence[Any]) -> tuple[int, ...]:
+    """A conversation as code points: `user: hi` on a line each, then `assistant: `."""
+    return letters("".join(f"{turn.role}: {turn.content}\n" for turn in turns) + "assistant: ")
