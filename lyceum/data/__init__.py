@@ -1,0 +1,1 @@
+"""Batches and the endless sources they come from."""

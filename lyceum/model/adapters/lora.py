@@ -1,0 +1,192 @@
+"""LoRA: a low-rank product beside each frozen Linear: y = W x + (alpha / rank) B A x, with B zero at the start.
+
+Source: Hu et al. 2021, arXiv:2106.09685, section 4.1. Saved as a PEFT folder (`adapter_config.json`,
+`adapter_model.safetensors`), which the peft library loads onto the same base.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lyceum.core import files
+from lyceum.core.errors import CheckpointError, ConfigError, suggestion
+from lyceum.model.transformer import Transformer
+from lyceum.model.weights import family_of, read_tensors, write_tensors
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."  # how peft calls the model it wraps
+TARGETS = (
+    "attention.query", "attention.key", "attention.value", "attention.output",
+    "feed_forward.gate", "feed_forward.up", "feed_forward.down",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Which Linear layers of every block learn, and through how narrow a product."""
+
+    rank: int = 8
+    alpha: float = 16.0  # the product counts alpha / rank
+    targets: tuple[str, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"lora.rank is {self.rank}; it must be at least 1")
+        for target in self.targets:
+            if target not in TARGETS:
+                raise ConfigError(
+                    f"lora.targets has {target!r}{suggestion(target, TARGETS) or f'; choose of {TARGETS}'}"
+                )
+
+
+class LoraLinear(nn.Module):
+    """A frozen Linear (plain or quantized) with a learnt low-rank product beside it."""
+
+    def __init__(self, base: nn.Module, config: LoraConfig) -> None:
+        super().__init__()
+        self.base = base
+        device = next(iter(base.state_dict().values())).device
+        self.a = nn.Parameter(torch.empty(config.rank, int(base.in_features), device=device))
+        self.b = nn.Parameter(torch.zeros(int(base.out_features), config.rank, device=device))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+        self.scale = config.alpha / config.rank
+        self.is_enabled = True
+        self.original: Tensor | None = None  # the base's weight while merged
+
+    def forward(self, x: Float[Tensor, "*N I"]) -> Float[Tensor, "*N O"]:
+        """The base's answer, plus the product unless it is switched off or merged."""
+        y = self.base(x)
+        if not self.is_enabled or self.original is not None:
+            return y
+        return y + F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
+
+    def merge(self) -> None:
+        """Add the product into the base's weight; nothing happens when it is merged already."""
+        if self.original is None:
+            weight = self._weight()
+            self.original = weight.detach().clone()
+            with torch.no_grad():
+                weight.copy_(weight.float() + self.scale * (self.b.float() @ self.a.float()))
+
+    def unmerge(self) -> None:
+        """Give the base its weight back, bit for bit."""
+        if self.original is not None:
+            with torch.no_grad():
+                self._weight().copy_(self.original)
+            self.original = None
+
+    def _weight(self) -> Tensor:
+        if not isinstance(self.base, nn.Linear):
+            raise ConfigError(
+                "a quantized Linear cannot take a merge; load the base in bfloat16 or float32 and merge there"
+            )
+        return self.base.weight
+
+
+def attach(model: Transformer, config: LoraConfig) -> None:
+    """Put a LoraLinear round every target and freeze everything else."""
+    family = family_of(model.config)
+    model.requires_grad_(False)
+    for block in model.blocks:
+        for target in config.targets:
+            parent_name, _, name = target.rpartition(".")
+            parent = block.get_submodule(parent_name)
+            if target not in family.NAMES.inner or getattr(parent, name) is None:
+                raise ConfigError(
+                    f"lora.targets has {target!r}, which the {family.MODEL_TYPE} layout holds in no matrix of its own"
+                )
+            setattr(parent, name, LoraLinear(parent.get_submodule(name), config))
+
+
+def layers(model: Transformer) -> dict[str, LoraLinear]:
+    """Every LoraLinear by its module path."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, LoraLinear)}
+
+
+@contextlib.contextmanager
+def disabled(model: Transformer) -> Iterator[None]:
+    """The base alone, for the time of the block: the reference policy of DPO costs no second copy."""
+    found = layers(model).values()
+    for layer in found:
+        layer.is_enabled = False
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer.is_enabled = True
+
+
+def fold(model: Transformer) -> None:
+    """Merge for good: every LoraLinear becomes the plain Linear it wrapped, with the product inside."""
+    for path, layer in layers(model).items():
+        layer.merge()
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, layer.base)
+
+
+def save_adapter(model: Transformer, folder: Path, *, base: str) -> None:
+    """Write a PEFT folder; `base` is the reference the base model was opened by."""
+    found, names = layers(model), family_of(model.config).NAMES
+    first = next(iter(found.values()))
+    tensors = {}
+    for path, layer in found.items():
+        theirs = PREFIX + names.theirs(path)
+        tensors[f"{theirs}.lora_A.weight"] = layer.a.detach().contiguous()
+        tensors[f"{theirs}.lora_B.weight"] = layer.b.detach().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.atomic(folder / WEIGHTS) as temporary:
+        write_tensors(temporary, tensors)
+    rank = first.a.shape[0]
+    plain = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": first.scale * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted({names.theirs(path).rpartition(".")[2] for path in found}),
+    }
+    files.write_json(folder / CONFIG, plain)
+
+
+def base_of(folder: Path) -> str:
+    """The reference of the model a PEFT folder was trained on."""
+    return str(files.read_json(folder / CONFIG)["base_model_name_or_path"])
+
+
+def load_adapter(model: Transformer, folder: Path) -> None:
+    """Attach a PEFT folder's adapter to its base. CheckpointError when they do not fit."""
+    plain, tensors = files.read_json(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    if plain.get("peft_type") != "LORA" or plain.get("bias", "none") != "none" or plain.get("use_dora"):
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a plain LoRA (peft_type={plain.get('peft_type')}); only those are read yet"
+        )
+    names = family_of(model.config).NAMES
+    last = {theirs.rpartition(".")[2]: ours for ours, theirs in names.inner.items()}
+    wanted = plain["target_modules"]
+    unknown = sorted(set(wanted) - last.keys())
+    if unknown:
+        raise CheckpointError(
+            f"{folder / CONFIG} adapts {unknown[0]!r}, which this model does not have; it was made for another"
+        )
+    targets = tuple(last[name] for name in wanted)
+    attach(model, LoraConfig(rank=plain["r"], alpha=plain["lora_alpha"], targets=targets))
+    for path, layer in layers(model).items():
+        for letter, parameter in (("A", layer.a), ("B", layer.b)):
+            name = f"{PREFIX}{names.theirs(path)}.lora_{letter}.weight"
+            if name not in tensors or tensors[name].shape != parameter.shape:
+                found = tuple(tensors[name].shape) if name in tensors else "none"
+                raise CheckpointError(f"{folder}: {name} has shape {found}, the base needs {tuple(parameter.shape)}")
+            with torch.no_grad():
+                parameter.copy_(tensors[name])

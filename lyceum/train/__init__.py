@@ -1,0 +1,1 @@
+"""Training: one loop, its optimizer, schedule, checkpoints and objectives."""

@@ -1,0 +1,76 @@
+"""Checkpoints: a folder other tools read (model or adapter) plus what the loop needs to go on bit for bit.
+
+Each is written to a temporary folder, synced and renamed, so a kill at any moment leaves the one before it.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lyceum.core import files
+from lyceum.core.errors import CheckpointError
+from lyceum.core.run import Run
+from lyceum.data.batch import Source
+from lyceum.model.weights import read_tensors, write_tensors
+
+STATE = "trainer.json"
+TENSORS = "trainer.safetensors"
+
+
+class Saver(Protocol):
+    """Writes the learnt weights as a folder that other tools read."""
+
+    def __call__(self, folder: Path) -> None:
+        """Fill the (new) folder."""
+
+
+def save(
+    run: Run, step: int, *, save_weights: Saver, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer,
+    source: Source, keep: int,
+) -> None:  # fmt: skip
+    """Write the checkpoint of `step` and remove all but the last `keep`."""
+    tensors = {f"parameters.{name}": parameter.detach() for name, parameter in named.items()}
+    tensors |= {f"optimizer.{name}.{key}": value for name, key, value in _moments(named, optimizer)}
+    tensors["random"] = torch.get_rng_state()
+    with run.write(f"checkpoints/{step:06}") as folder:
+        folder.mkdir()
+        save_weights(folder)
+        write_tensors(folder / TENSORS, {name: tensor.contiguous() for name, tensor in tensors.items()})
+        files.write_json(folder / STATE, {"step": step, "source": source.state()})
+    for old in run.checkpoints()[:-keep]:
+        files.remove(old)
+
+
+def restore(run: Run, *, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, source: Source) -> int:
+    """Go back to the last whole checkpoint and give its step; 0 when there is none."""
+    for leftover in run.directory.glob("checkpoints/.*.partial"):
+        files.remove(leftover)
+    if not run.checkpoints():
+        run.rewind(0)
+        return 0
+    folder = run.checkpoints()[-1]
+    told, tensors = files.read_json(folder / STATE), read_tensors(folder / TENSORS)
+    stored = {name.removeprefix("parameters.") for name in tensors if name.startswith("parameters.")}
+    if stored != named.keys():
+        raise CheckpointError(f"{folder} holds other parameters than this run trains; start a new Run")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(tensors[f"parameters.{name}"])
+            moments = {
+                key.rpartition(".")[2]: value for key, value in tensors.items() if key.startswith(f"optimizer.{name}.")
+            }
+            optimizer.state[parameter] = {key: value.to(_place(key, parameter)) for key, value in moments.items()}
+    torch.set_rng_state(tensors["random"])
+    source.restore(told["source"])
+    run.rewind(told["step"])
+    return int(told["step"])
+
+
+def _moments(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> list[tuple[str, str, Tensor]]:
+    return [(name, key, value) for name, p in named.items() for key, value in optimizer.state[p].items()]
+
+
+def _place(key: str, parameter: nn.Parameter) -> Any:
+    return "cpu" if key == "step" and not parameter.is_cuda else parameter.device

@@ -1,0 +1,37 @@
+"""The Objective contract: a pure function of the model's outputs that gives a sum and its weight.
+
+The loop adds sums and weights over micro-batches and divides once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lyceum.data.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What an objective sees of the model: hidden states, and scores of next tokens where it asks for them."""
+
+    hidden: Float[Tensor, "B T D"]
+    logits: Callable[[Float[Tensor, "N D"]], Float[Tensor, "N V"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A sum over a micro-batch and the weight to divide by; `figures` are sums too, divided by the same weight for the log."""
+
+    total: Float[Tensor, ""]
+    weight: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """What a step makes smaller."""
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """The loss of one micro-batch."""

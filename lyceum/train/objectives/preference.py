@@ -1,0 +1,50 @@
+"""Direct preference optimisation: raise the chosen answer above the rejected one, relative to a reference model.
+
+Loss per pair: -log sigmoid(beta ((log p(c) - log r(c)) - (log p(j) - log r(j)))), p the model, r the reference,
+c chosen, j rejected. Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7. Shapes: B = 2 P rows, P pairs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lyceum.core.errors import ConfigError
+from lyceum.data.batch import Batch, next_token
+from lyceum.train.objective import Loss, Outputs
+from lyceum.train.objectives.language import log_probabilities
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dpo:
+    """The DPO objective over batches of `data/pairs.py`. Weight: the number of pairs."""
+
+    beta: float = 0.1  # how strongly the reference holds the model
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise ConfigError(f"dpo.beta is {self.beta}; it must be above 0")
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
+        """The summed loss; figures: preference accuracy (a tie counts a half), the margin of implicit rewards."""
+        rewards = self.beta * (sequence_log_probabilities(outputs, batch) - batch.extra["reference"])  # (B,)
+        margins = rewards[0::2] - rewards[1::2]  # (P,)
+        told = margins.detach()
+        return Loss(
+            total=-F.logsigmoid(margins).sum(),
+            weight=float(len(margins)),
+            figures={
+                "accuracy": float((told > 0).sum() + 0.5 * (told == 0).sum()),
+                "margin": float(told.sum()),
+                "chosen_reward": float(rewards[0::2].detach().sum()),
+            },
+        )
+
+
+def sequence_log_probabilities(outputs: Outputs, batch: Batch) -> Float[Tensor, " B"]:
+    """The log-probability of each row's tokens that count, in nats."""
+    targets = next_token(batch)
+    weighted = log_probabilities(outputs, targets) * targets.weights
+    return torch.zeros(len(batch.tokens), device=weighted.device).index_add(0, targets.rows, weighted)
