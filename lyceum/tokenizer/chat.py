@@ -1,0 +1,253 @@
+"""Conversations as tokens: the chat template's text, which tokens are to be learnt, and no forged special tokens.
+
+What a person writes must never become a special token, even when it spells one. So the template is rendered twice:
+as it is, and with invisible marks around each message's content. The marks tell which characters came from messages;
+special tokens are recognised only where the template wrote them, and the stretches between are encoded as plain text.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.tokenizer.template import CHATML, ChatTemplate, compiled
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+PRIVATE_USE = range(0xE000, 0xF900)  # characters that mean nothing to anyone: six of them serve as marks
+TAG = re.compile(r"</?[A-Za-z_]+>")  # such as <think>, where templates split what the assistant wrote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str  # "system", "user", "assistant", or what the template knows besides
+    content: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][\w-]*", self.role, flags=re.ASCII):
+            raise DataError(f"role is {self.role!r}; it must be a word such as system, user or assistant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A conversation as text and as tokens. Position t of `learnt` describes token t."""
+
+    text: str
+    tokens: tuple[int, ...]
+    learnt: tuple[bool, ...]  # the assistant's words and the end-of-turn token after them
+
+    @property
+    def learnt_count(self) -> int:
+        """How many tokens are learnt."""
+        return sum(self.learnt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    """Characters start to end (exclusive) of the text and where they came from."""
+
+    start: int
+    end: int
+    source: str  # "assistant", "other" or "generation"
+
+
+def render(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
+    """Render a conversation with the tokenizer's chat template, or ChatML's when it has the tokens for it.
+
+    Learnt are the assistant's contents and the end-of-turn token right after each, or what the template marks with
+    {% generation %}. Nothing is learnt of a prompt that the template rewrites beyond recognition. DataError when the
+    template refuses the conversation, or when it cannot be told which special tokens are the template's.
+    """
+    template = _template(tokenizer)
+    text = _text(template, tokenizer, messages, add_generation_prompt=add_generation_prompt)
+    spans = _provenance(template, tokenizer, messages, text, add_generation_prompt=add_generation_prompt)
+    if spans is None:
+        _refuse_unclear(tokenizer, messages, add_generation_prompt=add_generation_prompt)
+        spans = []
+    tokens, offsets = _encode(tokenizer, text, [span for span in spans if span.source != "generation"])
+    learnt = _learnt(_lessons(tokenizer, text, spans), offsets)
+    return Rendered(text=text, tokens=tuple(tokens), learnt=tuple(learnt))
+
+
+def _template(tokenizer: Tokenizer) -> ChatTemplate:
+    if tokenizer.chat_template is not None:
+        return compiled(tokenizer.chat_template)
+    if not {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.special_ids.values()):
+        raise ConfigError(
+            "this tokenizer has no chat template and no <|im_start|> and <|im_end|> tokens to write ChatML with;"
+            " use a chat model, or `lyceum generate` for plain completion"
+        )
+    return compiled(CHATML)
+
+
+def _text(
+    template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool
+) -> str:
+    return template.render(
+        [{"role": message.role, "content": message.content} for message in messages],
+        special_tokens=tokenizer.named_specials,
+        add_generation_prompt=add_generation_prompt,
+    )
+
+
+def _provenance(
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    text: str,
+    *,
+    add_generation_prompt: bool,
+) -> list[_Span] | None:
+    """Where the characters of `text` came from, or None when the template changes with the marks.
+
+    First the marks go around each whole content. Templates that trim or split contents see through that, so then they
+    go around the words between tags, inside the surrounding space. Either way the proof is that the text is the same
+    once the marks are taken out.
+    """
+    used = set(template.source) | set(text) | {c for message in messages for c in message.content}
+    marks = [chr(code) for code in PRIVATE_USE if chr(code) not in used][:6]
+    if len(marks) < 6:
+        return None
+    specials = {content for content in tokenizer.special_ids.values() if content}
+    for is_whole in (True, False):
+        marked = []
+        for message in messages:
+            pair = marks[0:2] if message.role == "assistant" else marks[2:4]
+            content = pair[0] + message.content + pair[1] if is_whole else _mark_words(message.content, pair, specials)
+            marked.append({"role": message.role, "content": content})
+        try:
+            attempt = template.render(
+                marked,
+                special_tokens=tokenizer.named_specials,
+                add_generation_prompt=add_generation_prompt,
+                generation_marks=(marks[4], marks[5]),
+            )
+        except DataError:
+            continue
+        plain, spans = _take_out(attempt, marks)
+        if spans is not None and plain == text:
+            return spans
+    return None
+
+
+def _mark_words(content: str, pair: Sequence[str], specials: set[str]) -> str:
+    """Marks around the stretches between tags; a tag that spells a special token stays inside them."""
+    pieces, start = [], 0
+    for tag in TAG.finditer(content):
+        if tag[0] not in specials:
+            pieces += [content[start : tag.start()], tag[0]]
+            start = tag.end()
+    pieces.append(content[start:])
+    for index in range(0, len(pieces), 2):
+        words = pieces[index].strip()
+        pieces[index] = pieces[index].replace(words, pair[0] + words + pair[1], 1) if words else pieces[index]
+    return "".join(pieces)
+
+
+def _take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[_Span] | None]:
+    """The text without marks and the spans between each pair; no spans when a pair is broken."""
+    sources = {marks[0]: "assistant", marks[2]: "other", marks[4]: "generation"}
+    closing = {marks[1]: "assistant", marks[3]: "other", marks[5]: "generation"}
+    pieces = re.split(f"([{''.join(marks)}])", marked)
+    opened: dict[str, int] = {}
+    spans, at, is_whole = [], 0, True
+    for piece in pieces:
+        if piece in sources:
+            is_whole &= sources[piece] not in opened
+            opened[sources[piece]] = at
+        elif piece in closing:
+            start = opened.pop(closing[piece], None)
+            is_whole &= start is not None
+            spans.append(_Span(start=start or 0, end=at, source=closing[piece]))
+        else:
+            at += len(piece)
+    text = "".join(piece for piece in pieces if piece not in sources and piece not in closing)
+    return text, spans if is_whole and not opened else None
+
+
+def _refuse_unclear(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool) -> None:
+    """Without provenance only what needs none may pass: a prompt in which nobody wrote a special token."""
+    for message in messages:
+        for special in tokenizer.special_ids.values():
+            if special and special in message.content:
+                raise DataError(
+                    f"a {message.role} message spells the special token {special!r}, and this chat template rewrites"
+                    " messages so that it cannot be told from the template's own; remove it from the message"
+                )
+    if not add_generation_prompt and any(message.role == "assistant" for message in messages):
+        raise DataError(
+            "this chat template rewrites the assistant's messages so that it cannot be told which tokens are theirs;"
+            " put {% generation %} … {% endgeneration %} around them in the template"
+        )
+
+
+def _encode(tokenizer: Tokenizer, text: str, contents: list[_Span]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokens and their character offsets, with special tokens only where none of their characters is a message's."""
+    whole = tokenizer.trusted.encode(text, add_special_tokens=False)
+    inside = _Overlap(contents)
+    special = tokenizer.special_ids
+    if not any(i in special and inside(*offset) for i, offset in zip(whole.ids, whole.offsets, strict=True)):
+        return whole.ids, whole.offsets
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    start = 0
+    for begin, end, token in [*_template_specials(tokenizer, text, inside), (len(text), len(text), None)]:
+        stretch = tokenizer.encode_plain(text[start:begin])
+        ids += stretch.ids
+        offsets += [(a + start, b + start) for a, b in stretch.offsets]
+        if token is not None:
+            ids.append(token)
+            offsets.append((begin, end))
+        start = end
+    return ids, offsets
+
+
+def _template_specials(tokenizer: Tokenizer, text: str, inside: "_Overlap") -> list[tuple[int, int, int]]:
+    """(start, end, id) of each special token the template wrote, with the space its flags swallow."""
+    by_text = {content: i for i, content in tokenizer.special_ids.items() if content}
+    pattern = re.compile("|".join(re.escape(content) for content in sorted(by_text, key=len, reverse=True)))
+    found: list[tuple[int, int, int]] = []
+    at = 0
+    while match := pattern.search(text, at):
+        if inside(*match.span()):
+            at = match.start() + 1
+            continue
+        begin, end = tokenizer.swallowed(by_text[match[0]], text, match.span())
+        found.append((max(begin, found[-1][1] if found else 0), end, by_text[match[0]]))
+        at = end
+    return found
+
+
+class _Overlap:
+    """Whether characters start to end touch any of the spans."""
+
+    def __init__(self, spans: list[_Span]) -> None:
+        ordered = sorted((span.start, span.end) for span in spans if span.end > span.start)
+        self._starts, self._ends = [start for start, _ in ordered], [end for _, end in ordered]
+
+    def __call__(self, start: int, end: int) -> bool:
+        index = bisect_right(self._starts, end - 1) - 1  # the last span that begins before `end`
+        return index >= 0 and self._ends[index] > start
+
+
+def _lessons(tokenizer: Tokenizer, text: str, spans: list[_Span]) -> list[_Span]:
+    """What is to be learnt: {% generation %} blocks, else the assistant's words up to the end of the turn."""
+    if any(span.source == "generation" for span in spans):
+        return [span for span in spans if span.source == "generation"]
+    ends = [re.escape(tokenizer.token_text(i)) for i in tokenizer.eos_ids]
+    end_of_turn = re.compile(rf"\s*(?:{'|'.join(sorted(ends, key=len, reverse=True))})") if ends else None
+    contents = _Overlap([span for span in spans if span.source != "generation"])
+    lessons = []
+    for span in spans:
+        if span.source == "assistant":
+            after = end_of_turn.match(text, span.end) if end_of_turn else None
+            is_template = after is not None and not contents(span.end, after.end())
+            lessons.append(_Span(start=span.start, end=after.end() if after and is_template else span.end, source=""))
+    return lessons
+
+
+def _learnt(lessons: list[_Span], offsets: Sequence[tuple[int, int]]) -> list[bool]:
+    inside = _Overlap(lessons)
+    return [inside(start, end) for start, end in offsets]

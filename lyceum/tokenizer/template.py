@@ -1,0 +1,115 @@
+"""Chat templates: Jinja, sandboxed, with the settings transformers renders them with.
+
+Source: huggingface.co/docs/transformers/chat_templating_writing, for the extensions, filters and globals.
+"""
+
+import datetime
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lyceum.core.errors import ConfigError, DataError
+
+# The template of models that bring none. <|im_end|> ends a turn; the newline after it is not the model's to say.
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+class ChatTemplate:
+    """A compiled chat template. ConfigError when it is not valid Jinja."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        try:
+            self._compiled = _environment().from_string(source)
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"the chat template is not valid Jinja: {error}; mend it or leave it out") from error
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        special_tokens: Mapping[str, str],
+        add_generation_prompt: bool = False,
+        generation_marks: tuple[str, str] = ("", ""),
+    ) -> str:
+        """The conversation as text. `special_tokens` has bos_token, eos_token, … as the template names them.
+
+        `generation_marks` are written around what stands between {% generation %} and {% endgeneration %}.
+        DataError with the template's own words when it refuses the conversation.
+        """
+        try:
+            return self._compiled.render(
+                **special_tokens,
+                messages=[dict(message) for message in messages],
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                generation_marks=generation_marks,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+            roles = ", ".join(str(message["role"]) for message in messages) or "none"
+            raise DataError(
+                f"the chat template refuses this conversation: {error}; its roles are {roles}, and most templates want"
+                " user and assistant to take turns"
+            ) from error
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(source: str) -> ChatTemplate:
+    """The template of that source, compiled once."""
+    return ChatTemplate(source)
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}` stands around what the model is to learn."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2's own declaration)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """Turn the block into a call that knows the marks of this rendering."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = self.call_method("_marked", [nodes.ContextReference()])
+        return nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+    def _marked(self, context: Mapping[str, Any], caller: Callable[[], str]) -> str:
+        start, end = context["generation_marks"]
+        return f"{start}{caller()}{end}"
+
+
+@functools.lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Plain JSON; Jinja's own filter escapes for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,285 @@
+"""The tokenizer of a model: text to tokens and back, on the `tokenizers` library.
+
+Text from people is never trusted: `encode("<|im_end|>")` gives the tokens of those ten characters and not the special
+token. Only `encode_with_specials` and the chat template (chat.py) produce special tokens.
+"""
+
+import codecs
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import tokenizers
+
+from lyceum.core.errors import CheckpointError, DataError
+from lyceum.core.files import write_json, write_text
+from lyceum.tokenizer import bytelevel
+from lyceum.tokenizer.gguf import read_gguf
+from lyceum.tokenizer.settings import SETTINGS_FILE, TEMPLATE_FILE, Settings, read_settings
+from lyceum.tokenizer.template import compiled
+
+REPLACEMENT = "�"
+NO_LIMIT = 10**30  # what transformers writes for model_max_length when there is none
+
+
+class Tokenizer:
+    """Encode, decode, open and save. Immutable and safe to share between threads."""
+
+    def __init__(self, definition: str, settings: Settings) -> None:
+        """Take tokenizer.json's content, or a CheckpointError; use `open`, `from_gguf` or `train.train` instead."""
+        self.definition, self.settings = definition, settings
+        self._plain = _parse(definition)
+        self._plain.encode_special_tokens = True  # special tokens' text in the input is ordinary text
+        parsed = json.loads(definition)
+        self._added = {token["id"]: token for token in parsed["added_tokens"]}
+        self.special_ids = {i: token["content"] for i, token in self._added.items() if token["special"]}
+        self.is_byte_level = _has_byte_level(parsed.get("decoder"))
+        self.vocab_size = max(self._plain.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        unknown = parsed["model"].get("unk_token")
+        self._never_from_text = set(self.special_ids) - {self._plain.token_to_id(unknown) if unknown else None}
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json and the chat template."""
+        definition = folder / "tokenizer.json"
+        if not definition.is_file():
+            raise CheckpointError(f"{folder} has no tokenizer.json; check the path, or save the tokenizer there")
+        try:
+            text = definition.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{definition} is not UTF-8; it is damaged, download it again") from error
+        return cls(text, read_settings(folder, _parse(text).get_vocab(with_added_tokens=True)))
+
+    @classmethod
+    def from_gguf(cls, path: Path) -> Self:
+        """The tokenizer inside a GGUF file (byte-level BPE). CheckpointError when it is damaged or of another kind."""
+        definition, settings = read_gguf(path)
+        return cls(json.dumps(definition, ensure_ascii=False), settings)
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `open` and transformers' AutoTokenizer read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "tokenizer.json", self.definition)
+        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        config |= self.named_specials
+        config["add_bos_token"] = self.settings.add_bos
+        config["model_max_length"] = self.settings.context_tokens or NO_LIMIT
+        if len(self.settings.eos_ids) > 1:
+            config["eos_token_ids"] = list(self.settings.eos_ids)
+        write_json(folder / SETTINGS_FILE, config)
+        if self.settings.chat_template is not None:
+            write_text(folder / TEMPLATE_FILE, self.settings.chat_template)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text from outside; special tokens written in it stay text. No bos token is added."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, on all cores."""
+        rows = [encoding.ids for encoding in self._encodings(texts)]
+        return [
+            ids if self._never_from_text.isdisjoint(ids) else self._encode_in_pieces(text)
+            for text, ids in zip(texts, rows, strict=True)
+        ]
+
+    def encode_framed(self, text: str) -> list[int]:
+        """`encode` with what the model was trained to see around a text: bos_token, or BERT's [CLS] and [SEP]."""
+        before, after = self._frame
+        return [*before, *self.encode(text), *after]
+
+    def encode_with_specials(self, text: str) -> list[int]:
+        """The tokens of a text we wrote ourselves, in which special tokens are meant. No bos token is added."""
+        ids: list[int] = self.trusted.encode(_encodable(text), add_special_tokens=False).ids
+        return ids
+
+    def encode_plain(self, text: str) -> Any:
+        """The library's Encoding of a text without special tokens: `ids`, and `offsets` in characters."""
+        encoding = self._encodings([text])[0]
+        if not self._never_from_text.isdisjoint(encoding.ids):
+            raise DataError(f"{text[:80]!r} cannot be encoded without special tokens; remove them from the text")
+        return encoding
+
+    def swallowed(self, token: int, text: str, span: tuple[int, int]) -> tuple[int, int]:
+        """The characters a special token stands for in the text: some take the space before or after them along."""
+        start, end = span
+        if self._added[token]["lstrip"]:
+            start = len(text[:start].rstrip())
+        if self._added[token]["rstrip"]:
+            end = len(text) - len(text[end:].lstrip())
+        return start, end
+
+    def decode(self, tokens: Iterable[int], *, keep_specials: bool = False) -> str:
+        """The text of the tokens; bytes that are not UTF-8 become U+FFFD. DataError for an unknown id."""
+        ids = list(tokens)
+        if self.is_byte_level:
+            return b"".join(self.token_bytes(i, keep_specials=keep_specials) for i in ids).decode("utf-8", "replace")
+        for i in ids:
+            self.token_text(i)
+        text: str = self._plain.decode(ids, skip_special_tokens=not keep_specials)
+        return text
+
+    def token_bytes(self, token: int, *, keep_specials: bool = True) -> bytes:
+        """The bytes a token stands for: exact for byte-level vocabularies, the nearest thing for others."""
+        if token in self._added:
+            return b"" if token in self.special_ids and not keep_specials else self.token_text(token).encode("utf-8")
+        text = self.token_text(token)
+        if self.is_byte_level:
+            return bytelevel.to_bytes(text)
+        if single := re.fullmatch(r"<0x([0-9A-F]{2})>", text):
+            return bytes([int(single[1], 16)])
+        return text.removeprefix("##").replace("▁", " ").encode("utf-8")
+
+    def token_text(self, token: int) -> str:
+        """The vocabulary's own spelling of a token, such as "Ġthe". DataError for an id outside the vocabulary."""
+        text: str | None = self._plain.id_to_token(token) if 0 <= token < self.vocab_size else None
+        if text is None:
+            raise DataError(f"token {token} is not in the vocabulary of {self.vocab_size}; another tokenizer made it")
+        return text
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a vocabulary entry by its own spelling, or None."""
+        found: int | None = self._plain.token_to_id(text)
+        return found
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token before a text, if the model has one; `settings.add_bos` says whether it expects it."""
+        return self.settings.bos_id
+
+    @functools.cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """All tokens that end an answer: the declared ones, then the chat template's end of turn."""
+        ids = dict.fromkeys(self.settings.eos_ids)
+        end = self._template_end()
+        return (*ids, end) if end is not None and end not in ids else tuple(ids)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows: the declared one, else an end token, else 0. It is never learnt."""
+        if self.settings.pad_id is not None:
+            return self.settings.pad_id
+        return self.settings.eos_ids[0] if self.settings.eos_ids else 0
+
+    @property
+    def chat_template(self) -> str | None:
+        """The source of the chat template, if there is one."""
+        return self.settings.chat_template
+
+    @functools.cached_property
+    def named_specials(self) -> dict[str, str]:
+        """The special tokens by the names chat templates use: bos_token, eos_token, pad_token, unk_token."""
+        ids = {
+            "bos_token": self.settings.bos_id,
+            "eos_token": self.settings.eos_ids[0] if self.settings.eos_ids else None,
+            "unk_token": self.settings.unk_id,
+            "pad_token": self.settings.pad_id,
+        }
+        return {name: self.token_text(i) for name, i in ids.items() if i is not None}
+
+    @functools.cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """What the library's post-processor adds before and after a text."""
+        bare: list[int] = self._plain.encode("a", add_special_tokens=False).ids
+        framed: list[int] = self._plain.encode("a", add_special_tokens=True).ids
+        at = next((at for at in range(len(framed)) if framed[at : at + len(bare)] == bare), 0)
+        return framed[:at], framed[at + len(bare) :]
+
+    @functools.cached_property
+    def trusted(self) -> Any:
+        """The library's tokenizer in the mode where special tokens in the text are found."""
+        return _parse(self.definition)
+
+    def _encodings(self, texts: Sequence[str]) -> list[Any]:
+        for text in texts:
+            _encodable(text)
+        encodings: list[Any] = self._plain.encode_batch(texts, add_special_tokens=False)
+        return encodings
+
+    def _encode_in_pieces(self, text: str) -> list[int]:
+        """For vocabularies whose merges can rebuild a special token from its characters: cut each one in two."""
+        specials = "|".join(re.escape(self.special_ids[i]) for i in self._never_from_text if self.special_ids[i])
+        cuts = [0, *(match.start() + 1 for match in re.finditer(specials, text)), len(text)]
+        rows = [encoding.ids for encoding in self._encodings([text[a:b] for a, b in itertools.pairwise(cuts)])]
+        ids = [i for row in rows for i in row]
+        if not self._never_from_text.isdisjoint(ids):
+            raise DataError(f"{text[:80]!r} cannot be encoded without special tokens; remove them from the text")
+        return ids
+
+    def _template_end(self) -> int | None:
+        """The special token the chat template writes right after an answer."""
+        if self.settings.chat_template is None:
+            return None
+        answer = "the answer"
+        messages = [{"role": "user", "content": "the question"}, {"role": "assistant", "content": answer}]
+        try:
+            text = compiled(self.settings.chat_template).render(messages, special_tokens=self.named_specials)
+        except DataError:  # a template for other conversations than these
+            return None
+        after = text.rpartition(answer)[2].lstrip()
+        ends = [i for i, content in self.special_ids.items() if content and after.startswith(content)]
+        return max(ends, key=lambda i: len(self.special_ids[i]), default=None)
+
+
+class Detokenizer:
+    """Text while the tokens still come: push them, get the new text, never a part of a character.
+
+    Law: the pushed pieces and the finish, joined, are `Tokenizer.decode` of all the tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, keep_specials: bool = False) -> None:
+        self.tokenizer, self.keep_specials = tokenizer, keep_specials
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tokens: list[int] = []  # only where the vocabulary is not byte-level
+        self._given = 0
+
+    def push(self, token: int) -> str:
+        """The text that is certain now; often empty within a character of several tokens."""
+        if self.tokenizer.is_byte_level:
+            return self._bytes.decode(self.tokenizer.token_bytes(token, keep_specials=self.keep_specials))
+        self._tokens.append(token)
+        text = self.tokenizer.decode(self._tokens, keep_specials=self.keep_specials)
+        return self._new(text.rstrip(REPLACEMENT))
+
+    def finish(self) -> str:
+        """What was held back; a character that never became whole is U+FFFD."""
+        if self.tokenizer.is_byte_level:
+            return self._bytes.decode(b"", final=True)
+        return self._new(self.tokenizer.decode(self._tokens, keep_specials=self.keep_specials))
+
+    def _new(self, text: str) -> str:
+        fresh = text[self._given :]
+        self._given = max(self._given, len(text))
+        return fresh
+
+
+def _parse(definition: str) -> Any:
+    try:
+        parsed = tokenizers.Tokenizer.from_str(definition)
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"tokenizer.json is not a definition the tokenizers library reads: {error}") from error
+    parsed.no_padding()  # some files pad and cut, sentence-transformers' to 128 tokens; here the caller decides
+    parsed.no_truncation()
+    return parsed
+
+
+def _encodable(text: str) -> str:
+    """The text itself; DataError when it has lone surrogates, which no encoding of text has."""
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the text has half a surrogate pair, {text[error.start]!r} at character {error.start};"
+                " read it with the right encoding or with errors='replace'"
+            ) from error
+    return text
+
+
+def _has_byte_level(decoder: dict[str, Any] | None) -> bool:
+    if decoder is None:
+        return False
+    return decoder["type"] == "ByteLevel" or any(inner["type"] == "ByteLevel" for inner in decoder.get("decoders", []))
