@@ -6,7 +6,7 @@ Chat, API, evaluation, agents and rollouts use only these, so any of them runs o
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lyceum.core.errors import ConfigError
 
@@ -66,16 +66,24 @@ class Piece:
 class Reply:
     """The whole answer and what it took."""
 
-    text: str
-    tokens: tuple[int, ...]
+    text: str  # without the end token or stop string
+    tokens: tuple[int, ...]  # with them
     finish: Finish
     prompt_tokens: int
-    logprobs: tuple[float, ...] = ()  # of each answer token, after the sampling rules' temperature 1 softmax
+    logprobs: tuple[float, ...] = ()  # of each answer token, the model's own: temperature 1, no other sampling rule
     prompt_logprobs: tuple[float, ...] = ()  # of prompt tokens from `score_from` on
-    first_token_s: float = 0.0
+    first_token_s: float = 0.0  # from submit on, waiting included
     seconds: float = 0.0
 
+    @property
+    def tokens_per_second(self) -> float:
+        """The speed after the first token; 0 for answers of fewer than two."""
+        elapsed_s = self.seconds - self.first_token_s
+        return (len(self.tokens) - 1) / elapsed_s if len(self.tokens) > 1 and elapsed_s > 0 else 0.0
 
+
+@runtime_checkable
+@runtime_checkable
 class Stream(Protocol):
     """A running answer: iterate for its Pieces, then ask for the Reply."""
 
@@ -89,6 +97,8 @@ class Stream(Protocol):
         """Run to the end and give the whole answer."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Engine(Protocol):
     """Something that answers Requests: the fast engine, the plain one, a baseline."""
 

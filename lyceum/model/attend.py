@@ -5,7 +5,7 @@ Query t of a row is its key S - T + t: the last queries stand at the last keys.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ class AttendSpec:
     scale: float  # multiplies the products of queries and keys
 
 
+@runtime_checkable
+@runtime_checkable
 class Attend(Protocol):
     """How q meets k and v in one layer."""
 
