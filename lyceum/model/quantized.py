@@ -132,20 +132,20 @@ def dequantize(
 
 
 def pack(codes: Int8[Tensor, "O I"], *, bits: int) -> Int32[Tensor, "O W"]:
-    """Signed codes as int32 words, each row filled up to a whole word with zeros.
+    """Signed codes as int32 words, each row filled up to a whole word with zero bits.
 
-    `pack([[1, -8, 0, 0, 0, 0, 0, 0]], bits=4) -> [[0x88888809 as a signed int32]]`.
+    `pack([[1, -8, -8, -8]], bits=4) -> [[9]]`.
     """
     stored = (codes.to(torch.int16) + 2 ** (bits - 1)).to(torch.uint8)
     stored = F.pad(stored, (0, -codes.shape[1] % (32 // bits)))
     if bits == 4:
         stored = stored[:, 0::2] | stored[:, 1::2] << 4
-    return stored.contiguous().view(torch.int32)
+    return stored.flatten().view(torch.int32).reshape(len(codes), -1)
 
 
 def unpack(words: Int32[Tensor, "O W"], *, bits: int, columns: int) -> Int8[Tensor, "O I"]:
     """The inverse of `pack`."""
-    stored = words.contiguous().view(torch.uint8)
+    stored = words.flatten().view(torch.uint8).reshape(len(words), -1)
     if bits == 4:
         stored = torch.stack([stored & 15, stored >> 4], dim=-1).flatten(1)
     codes: Tensor = stored[:, :columns] - 2 ** (bits - 1)
