@@ -30,8 +30,9 @@ def describe(
 ) -> str:
     """The help page of a command; `notes` are lines put before the options (name -> text)."""
     width = min(shutil.get_terminal_size((100, 20)).columns, 120)
-    required = [f"{name.upper()}" for name in positional]
-    lines = [f"lyceum {command} {usage or ' '.join([*required, '[--option VALUE …]'])}", ""]
+    is_needed = {field.name: _default(field) is dataclasses.MISSING for field in dataclasses.fields(kind)}
+    words = [name.upper() if is_needed[name] else f"[{name.upper()}]" for name in positional]
+    lines = [f"lyceum {command} {usage or ' '.join([*words, '[--option VALUE …]'])}", ""]
     lines += [*inspect.cleandoc(kind.__doc__ or "").splitlines(), ""]
     for name, text in notes.items():
         lines += textwrap.wrap(f"{name}: {text}", width, subsequent_indent=" " * (len(name) + 2))
@@ -63,8 +64,9 @@ def _rows(
         hint = hints[field.name]
         value = _default(field) if default is None else getattr(default, field.name)
         is_word = field.name in positional
-        option = field.name.upper() if is_word else "--" + (prefix + field.name).replace("_", "-")
-        inner = [each for each in alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+        dashes = "--[no-]" if value is True else "--"
+        option = field.name.upper() if is_word else dashes + (prefix + field.name).replace("_", "-")
+        inner = config_classes(hint)
         nested += [(f"{prefix}{field.name}.", each, value if isinstance(value, each) else None) for each in inner]
         if inner and len(inner) == 1 and NoneType not in alternatives(hint):
             continue  # its own fields say it all
@@ -79,6 +81,11 @@ def _rows(
 def alternatives(hint: Any) -> tuple[Any, ...]:
     """The members of a union, or the type itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+
+
+def config_classes(hint: Any) -> list[type]:
+    """The config classes among a type's alternatives."""
+    return [each for each in alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
 
 
 def type_label(hint: Any) -> str:
@@ -146,4 +153,6 @@ def _shown(value: object) -> str:
         return f"[{type(value).__name__}]"
     if value is None or value == "" or value is False or value == ():
         return ""
-    return f"[{value if isinstance(value, str) else json.dumps(to_json(value))}]"
+    return (
+        f"[{textwrap.shorten(value if isinstance(value, str) else json.dumps(to_json(value)), 60, placeholder=' …')}]"
+    )

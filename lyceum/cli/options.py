@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-from lyceum.cli.help import alternatives, describe
+from lyceum.cli.help import alternatives, config_classes, describe
 from lyceum.core.config import from_json, to_json
 from lyceum.core.errors import ConfigError, suggestion
 
@@ -85,8 +85,8 @@ def value_of(text: str, hint: Any) -> Any:
     options = alternatives(hint)
     if NoneType in options and text.lower() in ("none", "null"):
         return None
-    if any(dataclasses.is_dataclass(option) and typing.cast(type, option).__name__ == text for option in options):
-        return {"kind": text}
+    if text in (each.__name__ for each in config_classes(hint)):
+        return {"kind": text} if len(config_classes(hint)) > 1 else {}
     if any(_is_tuple(option) for option in options):
         inner = next(typing.get_args(option)[0] for option in options if _is_tuple(option))
         return json.loads(text) if _is_json_list(text) else [value_of(text, inner)]
@@ -99,34 +99,34 @@ def value_of(text: str, hint: Any) -> Any:
     return text
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over` laid on top, table by table; another "kind" replaces its whole table.
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over` laid on top, table by table; another choice of a union replaces its whole table.
 
-    >>> merge({"fit": {"steps": 5, "rows": 2}}, {"fit": {"steps": 9}})
+    >>> merge({"fit": {"steps": 5, "rows": 2}}, {"fit": {"steps": 9}}, {})
     {'fit': {'steps': 9, 'rows': 2}}
     """
     merged = dict(base)
     for key, value in over.items():
-        old = merged.get(key)
+        old, classes = merged.get(key), config_classes(hints.get(key))
         merged[key] = value
-        if (
-            isinstance(old, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("kind", old.get("kind")) == old.get("kind")
-        ):
-            merged[key] = merge(old, value)
+        if not isinstance(old, Mapping) or not isinstance(value, Mapping):
+            continue
+        if len(classes) < 2 or value.get("kind", old.get("kind")) == old.get("kind"):
+            chosen = [each for each in classes if len(classes) == 1 or each.__name__ == old.get("kind")]
+            merged[key] = merge(old, value, typing.get_type_hints(chosen[0]) if chosen else {})
     return merged
 
 
 def defaults(kind: type) -> dict[str, Any]:
     """The JSON values of every field that has a default."""
     plain: dict[str, Any] = {}
+    hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if not is_required(field):
             is_made = field.default_factory is not dataclasses.MISSING
             value = typing.cast(Any, field.default_factory)() if is_made else field.default
             plain[field.name] = to_json(value)
-            if dataclasses.is_dataclass(value):
+            if dataclasses.is_dataclass(value) and len(config_classes(hints[field.name])) > 1:
                 plain[field.name]["kind"] = type(value).__name__
     return plain
 
@@ -164,14 +164,11 @@ def _find(path: Sequence[str], hints: Mapping[str, Any]) -> Any:
     hint = hints.get(path[0])
     if hint is None or len(path) == 1:
         return hint
-    for option in alternatives(hint):
-        if typing.get_origin(option) in (dict, Mapping):
-            return typing.get_args(option)[1]
-        if dataclasses.is_dataclass(option):
-            found = _find(path[1:], typing.get_type_hints(option))
-            if found is not None:
-                return found
-    return None
+    tables = [option for option in alternatives(hint) if typing.get_origin(option) in (dict, Mapping)]
+    if tables:
+        return typing.get_args(tables[0])[1]
+    found = [_find(path[1:], typing.get_type_hints(each)) for each in config_classes(hint)]
+    return next((inner for inner in found if inner is not None), None)
 
 
 def option_names(hints: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -179,9 +176,8 @@ def option_names(hints: Mapping[str, Any], prefix: str = "") -> list[str]:
     names = []
     for name, hint in hints.items():
         names.append(prefix + name)
-        for option in alternatives(hint):
-            if dataclasses.is_dataclass(option):
-                names += option_names(typing.get_type_hints(option), f"{prefix}{name}.")
+        for each in config_classes(hint):
+            names += option_names(typing.get_type_hints(each), f"{prefix}{name}.")
     return names
 
 
@@ -197,7 +193,7 @@ def _put(plain: dict[str, Any], path: Sequence[str], value: Any) -> None:
     if isinstance(old, list) and isinstance(value, list):
         value = old + value
     elif isinstance(old, dict) and isinstance(value, dict):
-        value = merge(old, value)
+        value = old | value
     plain[path[-1]] = value
 
 

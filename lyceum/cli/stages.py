@@ -61,16 +61,16 @@ def configure(
     as_json, file = given.pop("json", False), given.pop("config", None)
     plain = defaults(kind)
     if free and free[0] in presets:
-        plain = merge(plain, to_json(presets[free.pop(0)]))
+        plain = merge(plain, to_json(presets[free.pop(0)]), hints)
     if file is not None:
-        plain = merge(plain, _table(Path(file)))
+        plain = merge(plain, _table(Path(file)), hints)
     for name, word in zip(positional, free, strict=False):
         given[name] = value_of(word, hints[name])
     if len(free) > len(positional):
         word = free[len(positional)]
         takes = f"its presets are {', '.join(presets)}" if presets else f"`lyceum {command} --help` shows what it takes"
         raise ConfigError(f"{command} does not know {word!r}{suggestion(word, presets) or f'; {takes}'}")
-    return from_json(kind, merge(plain, given), where=command), as_json
+    return from_json(kind, merge(plain, given, hints), where=command), as_json
 
 
 def _table(path: Path) -> dict[str, Any]:

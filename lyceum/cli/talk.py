@@ -130,7 +130,7 @@ def _generate(words: Sequence[str]) -> int:
     from lyceum.serve.terminal import stream_text
 
     opened = open_model(options.model)
-    request = Request(tokens=tuple(opened.tokenizer.encode(prompt)), sampling=sampling)
+    request = Request(tokens=tuple(opened.tokenizer.encode_framed(prompt)), sampling=sampling)
     reply = stream_text(opened.engine().submit(request), is_silent=options.json)
     if options.json:
         print(json.dumps({"model": opened.name, "prompt": prompt} | to_json(reply), ensure_ascii=False))

@@ -1,7 +1,7 @@
 """Chat at the terminal: the prompt appears at once while the model loads, answers stream, Ctrl+C stops an answer only.
 
 `chat` is for a person at a terminal, `answer_once` for arguments and pipes. Without a terminal, or with NO_COLOR, the
-output is plain text. Control characters in an answer are not sent to a terminal, so that no text can drive it.
+output is plain text, exactly as the model gave it.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from lyceum.core.errors import ConfigError
+from lyceum.core.errors import ConfigError, LyceumError
 from lyceum.core.request import Finish, Reply, Request, Sampling, Stream
 from lyceum.serve.terminal_session import COMMANDS, Do, Partner, Session
+from lyceum.serve.terminal_wrap import Wrapper
 
-CONTROL_CHARACTERS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -95,17 +95,22 @@ def stream_answer(
 
 def stream_text(stream: Stream, *, is_silent: bool = False, is_stopped: Callable[[], bool] = lambda: False) -> Reply:
     """Print an answer as it comes, with a line end; stop it when `is_stopped` says so."""
-    said = ""
+    wrapper = Wrapper(lambda: shutil.get_terminal_size().columns)
+    is_terminal, said = sys.stdout.isatty(), ""
+
+    def show(text: str, *, is_last: bool = False) -> None:
+        if not is_silent:
+            sys.stdout.write(wrapper.feed(text) + (wrapper.flush() if is_last else "") if is_terminal else text)
+            sys.stdout.flush()
+
     for piece in stream:
         said += piece.text
-        if not is_silent:
-            _write(piece.text)
+        show(piece.text)
         if is_stopped():
             stream.cancel()
             break
     reply = stream.reply()
-    if not is_silent:
-        _write(reply.text[len(said) :] + ("" if reply.text.endswith("\n") else "\n"))
+    show(reply.text[len(said) :] + ("" if reply.text.endswith("\n") else "\n"), is_last=True)
     return reply
 
 
@@ -210,14 +215,14 @@ def _answer_typed(session: Session, loading: _Loading) -> None:
         with _interrupts() as is_stopped, _no_echo():
             reply = stream_answer(session, session.partner, is_stopped=is_stopped)
         _note(footer(reply, session.partner, session.sampling), sys.stdout)
-    except ConfigError as error:
+    except LyceumError as error:
         session.failed()
         if session.partner is None:  # it could not be opened: nothing to talk to
             raise
         _complain(str(error))
     except KeyboardInterrupt:
         session.failed()
-        _write("\n")
+        print()
 
 
 @contextlib.contextmanager
@@ -260,11 +265,6 @@ def _status(text: str) -> Iterator[None]:
     finally:
         sys.stdout.write("\r\x1b[K")
         sys.stdout.flush()
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text.translate(CONTROL_CHARACTERS) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
 
 
 def _note(text: str, stream: TextIO) -> None:
