@@ -82,7 +82,7 @@ def receipt(
             losses_child += compared.loss_child
             divergence.add(compared.divergence, len(tokens) - 1)
             agreement.add(compared.agreed, len(tokens) - 1)
-    count = int(divergence.weight)
+    count = divergence.weight
     if not count:
         raise DataError("no row has two tokens or more, so nothing can be compared; give longer text")
     in_bits = 1 / (math.log(2) * text_bytes) if text_bytes else None
@@ -139,10 +139,11 @@ class _Mean:
     """A weighted mean of rows and its standard error, from running sums alone."""
 
     def __init__(self) -> None:
-        self.rows, self.total, self.weight = 0, 0.0, 0.0
-        self._squares = self._products = self._weight_squares = 0.0
+        self.rows, self.total, self.weight = 0, 0.0, 0
+        self._squares = self._products = 0.0
+        self._weight_squares = 0
 
-    def add(self, total: float, weight: float) -> None:
+    def add(self, total: float, weight: int) -> None:
         self.rows += 1
         self.total += total
         self.weight += weight

@@ -104,7 +104,7 @@ def test_the_library_unpacks_the_same_weights(tmp_path: Path, scheme: Scheme) ->
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme.symmetric], ids=str)
 def test_transformers_gives_the_same_logits(tmp_path: Path, scheme: Scheme) -> None:
-    """Symmetric only: with zero points transformers 5.23 (compressed-tensors 0.20) expects another shape than it saves."""
+    """Symmetric only: with zero points transformers 5.23 (and compressed-tensors 0.20) refuses the shape it writes."""
     pytest.importorskip("compressed_tensors")
     transformers = pytest.importorskip("transformers")
     child = quantize(small(), scheme)
