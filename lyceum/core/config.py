@@ -9,7 +9,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,5 +147,5 @@ def _type_name(hint: Any) -> str:
     )
 
 
-def _list(options: typing.Iterable[Any]) -> str:
+def _list(options: Iterable[Any]) -> str:
     return ", ".join(str(option) for option in options)

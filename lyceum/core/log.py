@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 LINE_EVERY_S = 10.0  # without a terminal a bar becomes one line this often
 REDRAW_EVERY_S = 0.1
@@ -54,7 +53,7 @@ class Progress:
         self.shown = self.started
         self.is_terminal = sys.stderr.isatty()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(

@@ -211,6 +211,10 @@ class Run:
         self._update(status=Status.FAILED, ended=_now(), error=f"{type(error).__name__}: {error}")
         self._release_lock()
 
+    def close(self) -> None:
+        """Let another process work on it, without finishing it."""
+        self._release_lock()
+
     def remove(self) -> None:
         """Delete the directory. CheckpointError while another Run was made from it or a process works on it."""
         children = [
@@ -220,7 +224,7 @@ class Run:
             raise CheckpointError(f"{self.id} is a parent of {', '.join(children)}; remove those first")
         self._take_lock()
         files.remove(self.directory)
-        self._lock = None
+        self._release_lock()
 
     def ancestors(self, depth: int = 0) -> list[tuple[int, str, "Run | None"]]:
         """Depth-first lineage: (depth, input as written, the Run if there is one), this Run first."""

@@ -5,7 +5,7 @@ Position t of every field describes token t. Shapes: B rows, T time, N predicted
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -64,6 +64,7 @@ def next_token(batch: Batch) -> Targets:
     )
 
 
+@runtime_checkable
 class Source(Protocol):
     """An endless iterator of Batches that can say where it stands and go back there."""
 
@@ -81,7 +82,9 @@ def stack(rows: Sequence["Row"], *, pad_to: int | None = None, pad_id: int = 0) 
     """A batch of rows, padded at the end with document 0 to the longest row or to `pad_to`."""
     width = pad_to or max(len(row.tokens) for row in rows)
 
-    def filled(values: Sequence[Sequence[float]], blank: float, dtype: torch.dtype) -> Tensor:
+    def filled(
+        values: Sequence[Sequence[int]] | Sequence[Sequence[float]], blank: int | float, dtype: torch.dtype
+    ) -> Tensor:
         return torch.tensor([[*row, *[blank] * (width - len(row))] for row in values], dtype=dtype)
 
     return Batch(

@@ -4,7 +4,7 @@ Each is written to a temporary folder, synced and renamed, so a kill at any mome
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ STATE = "trainer.json"
 TENSORS = "trainer.safetensors"
 
 
+@runtime_checkable
 class Saver(Protocol):
     """Writes the learnt weights as a folder that other tools read."""
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -44,6 +44,7 @@ class FitConfig:
             )
 
 
+@runtime_checkable
 class Hook(Protocol):
     """Something to do after certain steps: evaluate, sample, tell."""
 

@@ -5,7 +5,7 @@ The loop adds sums and weights over micro-batches and divides once.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +30,7 @@ class Loss:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a step makes smaller."""
 

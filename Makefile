@@ -1,0 +1,58 @@
+# Everything a newcomer and CI need. Nothing but Python 3.11+, pip, make and a C compiler must be there before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REFERENCE := .venv-reference
+PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: install quickstart test check format lint types docs slow reference bench clean
+
+install: $(VENV)/.installed
+
+quickstart: $(VENV)/.installed
+	$(BIN)/lyceum quickstart
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not reference"
+
+check: format lint types test docs slow reference
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy lyceum
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not reference" tests/docs
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "slow and not gpu" --durations 5
+
+reference: $(REFERENCE)/.installed
+	$(REFERENCE)/bin/python -m pytest -m reference --durations 5
+
+bench: $(VENV)/.installed-dev
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(REFERENCE) .pytest_cache .ruff_cache .mypy_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python $(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python $(PIP) --editable ".[dev]"
+	touch $@
+
+$(REFERENCE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/python $(PIP) --editable ".[dev,reference]"
+	touch $@

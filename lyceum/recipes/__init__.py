@@ -1,0 +1,1 @@
+"""One stage of a model's life a file: a config in, a Run out."""

@@ -1,0 +1,100 @@
+"""Open a model by any of its names: a catalog entry, a Run, a Hugging Face or PEFT folder, a .gguf file, a Hub id."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lyceum.catalog import sources
+from lyceum.catalog.models import MODELS
+from lyceum.core import files
+from lyceum.core.device import pick_device
+from lyceum.core.errors import CheckpointError, ConfigError, suggestion
+from lyceum.core.run import Run, runs_dir
+from lyceum.infer.engine import Engine
+from lyceum.model.adapters import lora
+from lyceum.model.gguf_llama import open_llama
+from lyceum.model.transformer import Transformer
+from lyceum.model.weights import CONFIG, build, load_folder
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """An open model with its tokenizer."""
+
+    name: str  # the reference it was opened by
+    origin: str  # what a Run made from it writes among its inputs
+    model: Transformer
+    tokenizer: Tokenizer
+
+    def engine(self) -> Engine:
+        """An engine over this model; switch to another adapter state between requests only."""
+        return Engine(self.model, self.tokenizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a reference leads: a folder or a .gguf file, and how lineage writes it."""
+
+    path: Path
+    origin: str
+
+
+def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
+    """Open a model for use; numbers are kept in the device's format (bfloat16 where it multiplies it) unless `dtype` says.
+
+    ConfigError names the nearest when nothing has that name; CheckpointError when the files are damaged.
+    """
+    device = pick_device()
+    dtype, place = dtype or device.dtype, locate(reference)
+    if place.path.suffix == ".gguf":
+        opened = open_llama(place.path, dtype=dtype)
+        model = build(opened.config, opened.state, dtype=dtype, where=str(place.path))
+        tokenizer = Tokenizer.from_gguf(place.path)
+    elif (place.path / lora.CONFIG).is_file():
+        base = load(lora.base_of(place.path), dtype=dtype)
+        model, tokenizer = base.model, base.tokenizer
+        if lora.layers(model):
+            lora.fold(model)  # an adapter on an adapter: the first becomes part of the base
+        lora.load_adapter(model, place.path)
+    else:
+        model, tokenizer = load_folder(place.path, dtype=dtype), Tokenizer.open(place.path)
+    model.to(device.torch).requires_grad_(False)
+    return Loaded(name=reference, origin=place.origin, model=model, tokenizer=tokenizer)
+
+
+def locate(reference: str) -> Place:
+    """Find what a reference names, fetching a catalog entry that is not here yet."""
+    path = Path(reference)
+    if path.is_file() and path.suffix == ".gguf":
+        return Place(path=path, origin=f"path:{reference}#{files.sha256(path)[:12]}")
+    if path.is_dir() and any((path / name).is_file() for name in (CONFIG, lora.CONFIG)):
+        weights = sorted(path.glob("*.safetensors"))
+        return Place(path=path, origin=f"path:{reference}#{'+'.join(files.sha256(file)[:12] for file in weights)}")
+    if reference in MODELS:
+        folder = sources.fetch(reference)
+        found = sorted(folder.glob("*.gguf")) or [folder]
+        return Place(path=found[0], origin=f"catalog:{reference}")
+    try:
+        run = Run.open(reference)
+    except CheckpointError:
+        return _hub_or_unknown(reference)
+    return Place(path=run.folder, origin=run.id if run.step is None else f"{run.id}@{run.step}")
+
+
+def _hub_or_unknown(reference: str) -> Place:
+    for entry in MODELS.values():
+        if entry.hub is not None and reference == entry.hub.repository:
+            return locate(entry.name)
+    known = [*MODELS, *(run.id for run in Run.all())]
+    hint = suggestion(reference, known) or f"; the library has {', '.join(MODELS)}, and `lyceum runs` lists your Runs"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", reference) and not suggestion(reference, known):
+        return _from_hub(reference)
+    raise ConfigError(f"no model {reference!r} in the library, in {runs_dir()} or as a file{hint}")
+
+
+def _from_hub(repository: str) -> Place:
+    folder = sources.fetch_repository(repository)
+    return Place(path=folder, origin=f"hub:{repository}")

@@ -1,0 +1,39 @@
+"""Every test runs with types and shapes checked, warnings as errors, no socket but loopback, and a home of its own."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+CHECKED = ("model", "data", "train", "infer", "quant", "eval")  # where tensors are
+install_import_hook([f"lyceum.{folder}" for folder in CHECKED], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Runs go to the test's folder; the cache too, except for tests that use real downloads."""
+    monkeypatch.setenv("LYCEUM_RUNS", str(tmp_path / "runs"))
+    if not {"slow", "reference"} & {mark.name for mark in request.node.iter_markers()}:
+        monkeypatch.setenv("LYCEUM_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("LYCEUM_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Refuse to connect anywhere but to this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = "127.0.0.1" if address[0] == "localhost" else address[0]
+            assert ipaddress.ip_address(host).is_loopback, f"a test tried to reach {address[0]}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield

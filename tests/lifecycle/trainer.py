@@ -1,0 +1,54 @@
+"""A small training run in a process of its own: `python trainer.py STEPS_TO_STOP_AT [kill]`, for the resume tests.
+
+With `kill` it ends itself with SIGKILL in the middle of writing the checkpoint of that step.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from lyceum.core.run import Run
+from lyceum.data.batch import Batch
+from lyceum.data.rows import PackedRows
+from lyceum.model.weights import save_folder
+from lyceum.train.loop import FitConfig, fit
+from lyceum.train.objective import Loss, Outputs
+from lyceum.train.objectives.language import next_token_loss
+from lyceum.train.optim import AdamW
+from tests.small import small_model
+from tests.train.test_loop import ragged_examples
+
+CONFIG = FitConfig(steps=12, accumulate=2, optimizer=AdamW(rate=1e-2), save_every_steps=3)
+
+
+def noisy_loss(outputs: Outputs, batch: Batch) -> Loss:
+    """The usual loss times a little chance, so that a lost random state shows."""
+    loss = next_token_loss(outputs, batch)
+    return Loss(total=loss.total * (1 + 0.1 * torch.rand(())), weight=loss.weight)
+
+
+def main(stop: int, is_killed: bool) -> None:
+    """Train up to the end, or until the step to stop at."""
+    torch.manual_seed(1)
+    run = Run.create("pretrain", CONFIG, name="lifecycle")
+    model = small_model()
+
+    def save(folder: Path) -> None:
+        save_folder(model, folder)
+        if is_killed and folder.name.startswith(f".{stop:06}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def leave(step: int) -> dict[str, float]:
+        if step == stop and not is_killed:
+            os._exit(0)
+        return {}
+
+    source = PackedRows(ragged_examples(), rows=2, context_tokens=32, seed=5)
+    fit(model, source, noisy_loss, CONFIG, run=run, save_weights=save, flops_per_token=1e5, hooks=[leave])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:] == ["kill"])

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyceum.core.errors import CheckpointError, ConfigError
+from lyceum.model.adapters import lora
+from lyceum.model.transformer import Transformer
+from tests.small import GPT2, LLAMA, small_model
+
+TOKENS = torch.arange(20).reshape(2, 10)
+
+
+def adapted(*, is_trained: bool) -> Transformer:
+    model = small_model()
+    lora.attach(model, lora.LoraConfig(rank=4))
+    if is_trained:
+        with torch.no_grad():
+            for layer in lora.layers(model).values():
+                layer.b.normal_(std=0.1)
+    return model
+
+
+def test_at_the_start_it_is_the_base_exactly() -> None:
+    assert torch.equal(adapted(is_trained=False)(TOKENS), small_model()(TOKENS))
+
+
+def test_switched_off_it_is_the_base_exactly() -> None:
+    model = adapted(is_trained=True)
+    with lora.disabled(model):
+        assert torch.equal(model(TOKENS), small_model()(TOKENS))
+    assert not torch.allclose(model(TOKENS), small_model()(TOKENS))
+
+
+def test_merged_equals_unmerged_and_unmerge_gives_the_base_back_bit_for_bit() -> None:
+    model = adapted(is_trained=True)
+    unmerged = model(TOKENS)
+    for layer in lora.layers(model).values():
+        layer.merge()
+        layer.merge()  # twice changes nothing
+    torch.testing.assert_close(model(TOKENS), unmerged, atol=1e-5, rtol=1e-5)
+    for layer in lora.layers(model).values():
+        layer.unmerge()
+    base = small_model().state_dict()
+    for path, layer in lora.layers(model).items():
+        assert torch.equal(layer.base.weight, base[f"{path}.weight"])
+    assert torch.equal(model(TOKENS), unmerged)
+
+
+def test_folded_it_is_a_plain_model() -> None:
+    model = adapted(is_trained=True)
+    before = model(TOKENS)
+    lora.fold(model)
+    assert not lora.layers(model)
+    assert model.state_dict().keys() == small_model().state_dict().keys()
+    torch.testing.assert_close(model(TOKENS), before, atol=1e-5, rtol=1e-5)
+
+
+def test_only_the_adapter_learns() -> None:
+    model = adapted(is_trained=True)
+    model(TOKENS).sum().backward()
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learning == {name for name, _ in model.named_parameters() if name.endswith((".a", ".b"))}
+    per_layer = 4 * ((32 + 32) + (32 + 16) * 2 + (32 + 32) + (32 + 64) * 3)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * per_layer
+
+
+def test_a_saved_adapter_gives_the_same_model(tmp_path: Path) -> None:
+    model = adapted(is_trained=True)
+    lora.save_adapter(model, tmp_path / "adapter", base="small")
+    again = small_model()
+    lora.load_adapter(again, tmp_path / "adapter")
+    assert torch.equal(again(TOKENS), model(TOKENS))
+    assert lora.base_of(tmp_path / "adapter") == "small"
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    lora.save_adapter(adapted(is_trained=True), tmp_path, base="small")
+    other = small_model(LLAMA.__class__(**(vars(LLAMA) | {"dim": 48})))
+    with pytest.raises(CheckpointError, match=r"has shape .* the base needs"):
+        lora.load_adapter(other, tmp_path)
+
+
+def test_a_layout_without_the_matrix_is_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match=r"'attention.query', which the gpt2 layout"):
+        lora.attach(small_model(GPT2), lora.LoraConfig())
+    with pytest.raises(ConfigError, match=r"did you mean 'attention.query'"):
+        lora.LoraConfig(targets=("attention.qurey",))

@@ -1,0 +1,147 @@
+"""The house keeps its shape: floors, file and function sizes, names, docstrings. The table of docs/architecture.md as data."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lyceum"
+FLOORS = {
+    "core": 0,
+    "corpus": 1, "tokenizer": 1, "model": 1, "catalog": 1, "cluster": 1,
+    "data": 2, "parallel": 2,
+    "train": 3, "infer": 3, "quant": 3, "plan": 3, "baselines": 3,
+    "assist": 4,
+    "eval": 5, "serve": 5, "inspect": 5,
+    "rl": 6,
+    "recipes": 7,
+    "cli": 8,
+}  # fmt: skip
+TORCH_IN_CORE = {"core/device.py"}
+DEFERRED_ALLOWED = ("cli/",)  # `lyceum --help` stays instant; optional extras are listed here one by one
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node, node.module or ""
+
+
+def breaches(folder: str, imported: str) -> str | None:
+    """Why a module of `folder` may not import `imported`, or None."""
+    parts = imported.split(".")
+    if parts[0] != "lyceum" or len(parts) == 1:
+        return None
+    other = parts[1]
+    if other not in FLOORS:
+        return f"lyceum.{other} is on no floor"
+    if other != folder and FLOORS[other] >= FLOORS[folder]:
+        return f"{folder} (floor {FLOORS[folder]}) imports {other} (floor {FLOORS[other]})"
+    return None
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_point_to_lower_floors(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    if len(parts) == 1:
+        assert parts[0] == "__init__.py", "every module lives on a floor"
+        return
+    assert parts[0] in FLOORS, f"{parts[0]} is on no floor"
+    wrong = [why for _, name in imports(tree_of(path)) if (why := breaches(parts[0], name))]
+    assert not wrong, "; ".join(wrong)
+
+
+def test_a_breach_is_noticed() -> None:
+    assert breaches("train", "lyceum.infer.engine")
+    assert breaches("core", "lyceum.model.config")
+    assert not breaches("recipes", "lyceum.train.loop")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=module_of)
+def test_core_stands_on_the_standard_library(path: Path) -> None:
+    import sys
+
+    outside = {name.split(".")[0] for _, name in imports(tree_of(path))} - set(sys.stdlib_module_names) - {"lyceum"}
+    assert outside <= ({"torch"} if module_of(path) in TORCH_IN_CORE else set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_are_not_deferred(path: Path) -> None:
+    if module_of(path).startswith(DEFERRED_ALLOWED):
+        return
+    inside = [
+        f"line {node.lineno}"
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node, _ in imports(function)
+    ]
+    assert not inside, f"imports inside functions: {inside}"
+
+
+def test_modules_import_each_other_without_cycles() -> None:
+    names = {".".join(["lyceum", *path.relative_to(PACKAGE).with_suffix("").parts]): path for path in FILES}
+    edges = {
+        name: {imported for _, imported in imports(tree_of(path)) if imported in names} for name, path in names.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name not in done:
+            for other in edges[name] - {name}:
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in names:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_files_are_short_and_say_what_they_hold(path: Path) -> None:
+    assert path.stem not in FORBIDDEN_NAMES
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_FILE_LINES, f"{lines} lines; split by meaning"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_public_names_have_docstrings(path: Path) -> None:
+    tree = tree_of(path)
+    assert ast.get_docstring(tree), "the module has none"
+    bare = [name for name, node in public(tree) if not ast.get_docstring(node)]
+    assert not bare, f"without a docstring: {', '.join(bare)}"
+
+
+def public(tree: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node, f"{prefix}{node.name}.")

@@ -1,0 +1,162 @@
+"""Laws of the step: how a batch is split never changes it, and a step that is not finite is never taken."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from lyceum.core.device import Device, pick_device
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.core.run import Run
+from lyceum.data.batch import Batch, stack
+from lyceum.data.rows import Example, PackedRows, pack
+from lyceum.model.transformer import Transformer
+from lyceum.train.loop import FitConfig, fit, forward, update
+from lyceum.train.objective import Loss, Outputs
+from lyceum.train.objectives import language
+from lyceum.train.objectives.language import next_token_loss
+from lyceum.train.optim import AdamW
+from tests.small import LLAMA, small_model
+
+EXACT = Device(kind="cpu", name="cpu in float32", dtype=torch.float32)
+
+
+def ragged_examples(count: int = 24) -> list[Example]:
+    """Between 2 and 13 tokens, of which between 1 and all count."""
+    draw = torch.Generator().manual_seed(3)
+    examples = []
+    for number in range(count):
+        length = 2 + number % 12
+        tokens = tuple(torch.randint(0, 97, (length,), generator=draw).tolist())
+        learnt = max(1, number % length)
+        examples.append(Example(tokens=tokens, loss_weights=(0.0,) * (length - learnt) + (1.0,) * learnt))
+    return examples
+
+
+def after_one_step(batches: Sequence[Batch]) -> tuple[Transformer, dict[str, float]]:
+    model = small_model()
+    optimizer = AdamW(rate=1e-2, eps=1e-3).build(model.named_parameters())
+    told = update(model, batches, next_token_loss, optimizer, rate=1e-2, clip=1.0, device=EXACT, step=1)
+    return model, told
+
+
+@pytest.mark.parametrize("splits", [4, 8])
+def test_ragged_micro_batches_equal_one_step(splits: int) -> None:
+    examples = ragged_examples()
+    whole, told_whole = after_one_step([stack([pack([e]) for e in examples])])
+    size = len(examples) // splits
+    parts = [stack([pack([e]) for e in examples[i : i + size]]) for i in range(0, len(examples), size)]
+    split, told_split = after_one_step(parts)
+    assert told_split["loss"] == pytest.approx(told_whole["loss"], abs=1e-6)
+    for (name, left), right in zip(whole.named_parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_the_mean_of_means_would_be_noticed() -> None:
+    def mean_loss(outputs: Outputs, batch: Batch) -> Loss:
+        right = next_token_loss(outputs, batch)
+        return Loss(total=right.total / right.weight, weight=1.0)
+
+    examples = ragged_examples()
+    losses = []
+    for size in (len(examples), 3):
+        model = small_model()
+        optimizer = AdamW().build(model.named_parameters())
+        parts = [stack([pack([e]) for e in examples[i : i + size]]) for i in range(0, len(examples), size)]
+        losses.append(update(model, parts, mean_loss, optimizer, rate=1e-3, clip=1.0, device=EXACT, step=1)["loss"])
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_packed_rows_give_the_gradient_of_single_rows() -> None:
+    examples = ragged_examples()
+    packed, told_packed = after_one_step([stack([pack(examples[i : i + 6]) for i in range(0, 24, 6)])])
+    single, told_single = after_one_step([stack([pack([e]) for e in examples])])
+    assert told_packed["loss"] == pytest.approx(told_single["loss"], abs=1e-6)
+    for (name, left), right in zip(packed.named_parameters(), single.parameters(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_chunked_losses_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = ragged_examples()
+    batch = stack([pack(examples[i : i + 6]) for i in range(0, 24, 6)])
+    whole, _ = after_one_step([batch])
+    monkeypatch.setattr(language, "CHUNK", 7)
+    chunked, _ = after_one_step([batch])
+    for left, right in zip(whole.parameters(), chunked.parameters(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5)
+
+
+def test_bfloat16_products_stay_near_float32() -> None:
+    batch = stack([pack(ragged_examples()[:6])])
+    exact = forward(small_model(), batch, next_token_loss, EXACT)
+    short = forward(small_model(), batch, next_token_loss, Device(kind="cpu", name="", dtype=torch.bfloat16))
+    assert float(short.total.detach()) == pytest.approx(float(exact.total.detach()), rel=0.01)
+
+
+def test_a_step_that_is_not_finite_is_refused_and_changes_nothing() -> None:
+    def broken(outputs: Outputs, batch: Batch) -> Loss:
+        right = next_token_loss(outputs, batch)
+        return Loss(total=right.total * math.nan, weight=right.weight)
+
+    model = small_model()
+    optimizer = AdamW().build(model.named_parameters())
+    batch = stack([pack(ragged_examples()[:6])])
+    with pytest.raises(DataError, match=r"step 7: loss nan .* was refused"):
+        update(model, [batch], broken, optimizer, rate=1e-3, clip=1.0, device=EXACT, step=7)
+    for left, right in zip(model.parameters(), small_model().parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
+    def loud(outputs: Outputs, batch: Batch) -> Loss:
+        right = next_token_loss(outputs, batch)
+        return Loss(total=right.total * 1000, weight=right.weight)
+
+    batch = stack([pack(ragged_examples()[:6])])
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    told = update(model, [batch], loud, optimizer, rate=1.0, clip=0.5, device=EXACT, step=1)
+    moved = math.sqrt(
+        sum(float((new.detach() - old).square().sum()) for new, old in zip(model.parameters(), before, strict=True))
+    )
+    assert told["gradient_norm"] > 100
+    assert moved == pytest.approx(0.5, rel=1e-4)
+
+
+def test_training_lowers_the_loss_and_writes_what_it_took() -> None:
+    run = Run.create("pretrain", FitConfig(steps=40), name="small")
+    model = small_model()
+    source = PackedRows(ragged_examples(), rows=4, context_tokens=32, seed=0)
+    fitted = fit(
+        model, source, next_token_loss, FitConfig(steps=40, optimizer=AdamW(rate=1e-2)),
+        run=run, save_weights=lambda folder: None, flops_per_token=1e5,
+    )  # fmt: skip
+    run.close()
+    rows = run.read_metrics()
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
+    assert fitted.tokens > 0
+    assert fitted.tokens_per_s > 0
+    assert [folder.name for folder in run.checkpoints()] == ["000040"]
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="steps=0"):
+        FitConfig(steps=0)
+    with pytest.raises(ConfigError, match="rate=-1"):
+        AdamW(rate=-1.0)
+
+
+def test_weights_decay_only_in_matrices() -> None:
+    optimizer = AdamW(weight_decay=0.3).build(small_model(LLAMA).named_parameters())
+    for group in optimizer.param_groups:
+        assert all((p.ndim >= 2) == (group["weight_decay"] == 0.3) for p in group["params"])
+
+
+def test_the_device_names_its_peak() -> None:
+    assert pick_device("cpu").kind == "cpu"
+    with pytest.raises(ConfigError, match="'gpu'; it must be auto, cpu or cuda"):
+        pick_device("gpu")
