@@ -3,13 +3,13 @@ import random
 
 import pytest
 import torch
-from tiny import END, VOCAB_SIZE, byte_tokenizer, tiny_model
 
 from lyceum.core.errors import CheckpointError, ConfigError
 from lyceum.core.request import Finish, Request, Sampling
 from lyceum.infer.engine import Engine
 from lyceum.infer.generate import generate
 from lyceum.model.config import Learned
+from tests.infer.tiny import END, VOCAB_SIZE, byte_tokenizer, tiny_model
 
 TOKENIZER = byte_tokenizer()
 NO_END = byte_tokenizer(eos_ids=())
