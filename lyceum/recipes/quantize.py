@@ -1,0 +1,80 @@
+"""Round a model's weights to int8 or int4 and write what that cost: the Run's `model/` opens in transformers, too."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+
+from lyceum.core import log
+from lyceum.core.errors import ConfigError
+from lyceum.core.run import Run
+from lyceum.model.quantized import Scheme
+from lyceum.model.weights import load_folder
+from lyceum.quant.export import save
+from lyceum.quant.formats import quantize
+from lyceum.quant.receipt import receipt
+from lyceum.recipes.load import Loaded, load, locate
+from lyceum.recipes.texts import read_corpus
+
+BITS = {"int8": 8, "int4": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which model, how few bits, and the text that parent and child are compared on."""
+
+    model: str = "smollm2-135m-instruct"  # a catalog name, Run, Hugging Face folder or .gguf file
+    format: Literal["int8", "int4"] = "int4"
+    group: int = 32  # weights in a row that share a scale, as 32, 64, 128; 0: whole rows
+    symmetric: bool = True  # false: a zero point for each group, which transformers does not load yet
+    corpus: str = "wikitext-2"  # for the receipt
+    rows: int = 16  # of the corpus that are compared
+    row_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.row_tokens < 2:
+            raise ConfigError(
+                f"quantize has rows={self.rows}, row_tokens={self.row_tokens}; at least 1 row of 2 tokens is needed"
+            )
+
+    @property
+    def scheme(self) -> Scheme:
+        """The settings as the model layer says them."""
+        return Scheme(bits=BITS[self.format], group=self.group or None, symmetric=self.symmetric)
+
+
+CONFIG = Config
+WORDS = ("model", "format")
+
+
+def run(config: Config) -> Run:
+    """Quantize, save, read back what was saved, compare it with the parent; the summary is the receipt."""
+    scheme, corpus = config.scheme, read_corpus(config.corpus)
+    name = f"{config.model.rstrip('/').rpartition('/')[2].removesuffix('.gguf').partition('@')[0]}-{config.format}"
+    made = Run.create("quantize", config, inputs=[locate(config.model).origin, corpus.origin], name=name.lower())
+    if made.is_finished:
+        return made
+    with made.guarded():
+        parent = load(config.model, dtype=torch.float32)
+        if not (made.directory / "model").is_dir():  # a resumed Run may have it, whole
+            with made.write("model") as folder:
+                save(quantize(parent.model, scheme), folder)
+                parent.tokenizer.save(folder)
+        child = load_folder(made.folder).to(parent.model.embedding.weight.device)
+        rows = _rows(parent, "\n".join(corpus.documents), config)
+        told = receipt(parent.model, child, rows, text_bytes=_bytes(parent, rows))
+        log.say(told.table())
+        made.finish(asdict(told))
+    return made
+
+
+def _rows(parent: Loaded, text: str, config: Config) -> list[list[int]]:
+    width = min(config.row_tokens, parent.model.config.context_tokens)
+    enough = 16 * config.rows * width  # characters; no tokenizer spends more on a token of plain text
+    tokens = parent.tokenizer.encode(text[:enough])
+    return [tokens[start : start + width] for start in range(0, min(len(tokens), config.rows * width), width)]
+
+
+def _bytes(parent: Loaded, rows: list[list[int]]) -> int:
+    """UTF-8 bytes of the tokens that are predicted: all of a row but its first."""
+    return sum(len(parent.tokenizer.token_bytes(token)) for row in rows for token in row[1:])

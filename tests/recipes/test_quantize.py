@@ -1,0 +1,64 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyceum.core.errors import ConfigError
+from lyceum.model.quantized import Scheme
+from lyceum.model.weights import load_folder, save_folder
+from lyceum.quant.export import scheme_of
+from lyceum.recipes import quantize
+from lyceum.recipes.load import load
+from lyceum.tokenizer.train import TrainTokenizerConfig, train
+from tests.small import LLAMA, small_model
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 40
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> quantize.Config:
+    """A config that quantizes a small model with its own tokenizer, compared on a small text."""
+    folder, corpus = tmp_path / "parent", tmp_path / "text.txt"
+    tokenizer = train([TEXT], TrainTokenizerConfig(vocab_size=300))
+    save_folder(small_model(replace(LLAMA, vocab_size=tokenizer.vocab_size)), folder)
+    tokenizer.save(folder)
+    corpus.write_text(TEXT)
+    return quantize.Config(model=str(folder), corpus=str(corpus), format="int8", rows=3, row_tokens=32)
+
+
+def test_a_run_holds_the_model_its_tokenizer_and_the_receipt(parent: quantize.Config) -> None:
+    made = quantize.run(parent)
+    summary = made.manifest.summary
+    assert made.is_finished and summary["tokens"] == 3 * 31
+    assert 0 < summary["kl"] < 0.01 and summary["agreement"] > 0.9
+    opened = load(made.id, dtype=torch.float32)
+    assert opened.tokenizer.encode("the cat") == load(parent.model).tokenizer.encode("the cat")
+    assert scheme_of(opened.model) == Scheme(bits=8, group=32)
+    assert any(origin.startswith("path:") for origin in made.manifest.inputs)
+    assert quantize.run(parent).directory == made.directory  # nothing is done twice
+
+
+def test_int4_is_smaller_and_further_from_its_parent(parent: quantize.Config) -> None:
+    eight = quantize.run(parent).manifest.summary
+    four = quantize.run(replace(parent, format="int4")).manifest.summary
+    assert four["bytes_child"] < eight["bytes_child"] < eight["bytes_parent"]
+    assert four["kl"] > 5 * eight["kl"]
+    assert four["perplexity_parent"] == eight["perplexity_parent"]
+
+
+def test_a_run_broken_off_after_saving_goes_on(parent: quantize.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quantize, "receipt", fails)
+        with pytest.raises(RuntimeError, match="power cut"):
+            quantize.run(parent)
+    made = quantize.run(parent)
+    assert made.is_finished and load_folder(made.folder).config.dim == LLAMA.dim
+
+
+def test_a_group_that_fits_no_row_is_refused_with_those_that_do(parent: quantize.Config) -> None:
+    with pytest.raises(ConfigError, match="these do: 32, 16, 8"):
+        quantize.run(replace(parent, group=128))
