@@ -14,7 +14,8 @@ from lyceum.core.errors import ConfigError, DataError
 from lyceum.tokenizer.template import CHATML, ChatTemplate, compiled
 from lyceum.tokenizer.tokenizer import Tokenizer
 
-PRIVATE_USE = range(0xE000, 0xF900)  # characters that mean nothing to anyone: six of them serve as marks
+PRIVATE_USE = range(0xE000, 0xF900)  # characters that mean nothing to anyone: two for each message serve as marks
+GENERATION = -1  # in place of a message's number: a {% generation %} block
 TAG = re.compile(r"</?[A-Za-z_]+>")  # such as <think>, where templates split what the assistant wrote
 
 
@@ -46,11 +47,11 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True)
 class _Span:
-    """Characters start to end (exclusive) of the text and where they came from."""
+    """Characters start to end (exclusive) of the text and the message they came from."""
 
     start: int
     end: int
-    source: str  # "assistant", "other" or "generation"
+    message: int = GENERATION
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rendered:
@@ -66,9 +67,9 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_
     if spans is None:
         _refuse_unclear(tokenizer, messages, add_generation_prompt=add_generation_prompt)
         spans = []
-    tokens, offsets = _encode(tokenizer, text, [span for span in spans if span.source != "generation"])
-    learnt = _learnt(_lessons(tokenizer, text, spans), offsets)
-    return Rendered(text=text, tokens=tuple(tokens), learnt=tuple(learnt))
+    tokens, offsets = _encode(tokenizer, text, [span for span in spans if span.message != GENERATION])
+    is_learnt = _Overlap(_lessons(tokenizer, text, messages, spans))
+    return Rendered(text=text, tokens=tuple(tokens), learnt=tuple(is_learnt(*offset) for offset in offsets))
 
 
 def _template(tokenizer: Tokenizer) -> ChatTemplate:
@@ -107,32 +108,33 @@ def _provenance(
     once the marks are taken out.
     """
     used = set(template.source) | set(text) | {c for message in messages for c in message.content}
-    marks = [chr(code) for code in PRIVATE_USE if chr(code) not in used][:6]
-    if len(marks) < 6:
+    marks = [chr(code) for code in PRIVATE_USE if chr(code) not in used][: 2 * len(messages) + 2]
+    if len(marks) < 2 * len(messages) + 2:
         return None
+    pairs = list(zip(marks[::2], marks[1::2], strict=True))  # the last one, at index GENERATION, for such blocks
     specials = {content for content in tokenizer.special_ids.values() if content}
     for is_whole in (True, False):
         marked = []
-        for message in messages:
-            pair = marks[0:2] if message.role == "assistant" else marks[2:4]
-            content = pair[0] + message.content + pair[1] if is_whole else _mark_words(message.content, pair, specials)
+        for message, pair in zip(messages, pairs, strict=False):
+            content = message.content
+            content = f"{pair[0]}{content}{pair[1]}" if is_whole else _mark_words(content, pair, specials)
             marked.append({"role": message.role, "content": content})
         try:
             attempt = template.render(
                 marked,
                 special_tokens=tokenizer.named_specials,
                 add_generation_prompt=add_generation_prompt,
-                generation_marks=(marks[4], marks[5]),
+                generation_marks=pairs[GENERATION],
             )
         except DataError:
             continue
-        plain, spans = _take_out(attempt, marks)
+        plain, spans = _take_out(attempt, pairs)
         if spans is not None and plain == text:
-            return spans
+            return spans if is_whole else _with_tags(text, messages, spans)
     return None
 
 
-def _mark_words(content: str, pair: Sequence[str], specials: set[str]) -> str:
+def _mark_words(content: str, pair: tuple[str, str], specials: set[str]) -> str:
     """Marks around the stretches between tags; a tag that spells a special token stays inside them."""
     pieces, start = [], 0
     for tag in TAG.finditer(content):
@@ -146,25 +148,69 @@ def _mark_words(content: str, pair: Sequence[str], specials: set[str]) -> str:
     return "".join(pieces)
 
 
-def _take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[_Span] | None]:
+def _take_out(marked: str, pairs: Sequence[tuple[str, str]]) -> tuple[str, list[_Span] | None]:
     """The text without marks and the spans between each pair; no spans when a pair is broken."""
-    sources = {marks[0]: "assistant", marks[2]: "other", marks[4]: "generation"}
-    closing = {marks[1]: "assistant", marks[3]: "other", marks[5]: "generation"}
-    pieces = re.split(f"([{''.join(marks)}])", marked)
-    opened: dict[str, int] = {}
+    message_of = {mark: index for index, pair in enumerate(pairs) for mark in pair}
+    message_of |= dict.fromkeys(pairs[GENERATION], GENERATION)
+    opening = {pair[0] for pair in pairs}
+    pieces = re.split(f"([{''.join(message_of)}])", marked)
+    opened: dict[int, int] = {}
     spans, at, is_whole = [], 0, True
     for piece in pieces:
-        if piece in sources:
-            is_whole &= sources[piece] not in opened
-            opened[sources[piece]] = at
-        elif piece in closing:
-            start = opened.pop(closing[piece], None)
-            is_whole &= start is not None
-            spans.append(_Span(start=start or 0, end=at, source=closing[piece]))
-        else:
+        if piece not in message_of:
             at += len(piece)
-    text = "".join(piece for piece in pieces if piece not in sources and piece not in closing)
+        elif piece in opening:
+            is_whole &= message_of[piece] not in opened
+            opened[message_of[piece]] = at
+        else:
+            is_whole &= message_of[piece] in opened
+            spans.append(_Span(start=opened.pop(message_of[piece], at), end=at, message=message_of[piece]))
+    text = "".join(piece for piece in pieces if piece not in message_of)
     return text, spans if is_whole and not opened else None
+
+
+def _with_tags(text: str, messages: Sequence[Message], spans: list[_Span]) -> list[_Span]:
+    """Let the spans of words grow over the tags beside them, where the template kept those; not over outer space."""
+    grown: list[_Span] = []
+    followed = [0] * len(messages)  # how far into each content its spans have come
+    for index, span in enumerate(spans):
+        start, end = span.start, span.end
+        content = messages[span.message].content if span.message != GENERATION else ""
+        first = content.find(text[start:end], followed[span.message]) if content else -1
+        if first >= 0:
+            last = followed[span.message] = first + end - start
+            floor = grown[-1].end if grown else 0
+            ceiling = spans[index + 1].start if index + 1 < len(spans) else len(text)
+            before = _kept_before(content[:first], text[floor:start])
+            after = _kept_after(content[last:], text[end:ceiling])
+            start -= len(before) if len(before) == start - floor else len(before.lstrip())
+            end += len(after) if len(after) == ceiling - end else len(after.rstrip())
+        grown.append(_Span(start=start, end=end, message=span.message))
+    return grown
+
+
+def _kept_before(content: str, text: str) -> str:
+    """The tags and spaces at the end of `content` that also end `text`."""
+    kept = ""
+    while content:
+        tag = content[content.rfind("<") :] if content.endswith(">") else ""
+        unit = tag if TAG.fullmatch(tag) else content[-1]
+        if not (unit.isspace() or unit == tag) or not text.endswith(unit + kept):
+            break
+        content, kept = content.removesuffix(unit), unit + kept
+    return kept
+
+
+def _kept_after(content: str, text: str) -> str:
+    """The tags and spaces at the start of `content` that also start `text`."""
+    kept = ""
+    while content:
+        tag = TAG.match(content)
+        unit = tag[0] if tag else content[0]
+        if not (unit.isspace() or tag) or not text.startswith(kept + unit):
+            break
+        content, kept = content.removeprefix(unit), kept + unit
+    return kept
 
 
 def _refuse_unclear(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool) -> None:
@@ -232,22 +278,18 @@ class _Overlap:
         return index >= 0 and self._ends[index] > start
 
 
-def _lessons(tokenizer: Tokenizer, text: str, spans: list[_Span]) -> list[_Span]:
+def _lessons(tokenizer: Tokenizer, text: str, messages: Sequence[Message], spans: list[_Span]) -> list[_Span]:
     """What is to be learnt: {% generation %} blocks, else the assistant's words up to the end of the turn."""
-    if any(span.source == "generation" for span in spans):
-        return [span for span in spans if span.source == "generation"]
-    ends = [re.escape(tokenizer.token_text(i)) for i in tokenizer.eos_ids]
-    end_of_turn = re.compile(rf"\s*(?:{'|'.join(sorted(ends, key=len, reverse=True))})") if ends else None
-    contents = _Overlap([span for span in spans if span.source != "generation"])
+    blocks = [span for span in spans if span.message == GENERATION]
+    if blocks:
+        return blocks
+    ends = sorted((tokenizer.token_text(i) for i in tokenizer.eos_ids), key=len, reverse=True)
+    end_of_turn = re.compile(rf"\s*(?:{'|'.join(map(re.escape, ends))})") if ends else None
+    is_content = _Overlap(spans)
     lessons = []
     for span in spans:
-        if span.source == "assistant":
+        if messages[span.message].role == "assistant":
             after = end_of_turn.match(text, span.end) if end_of_turn else None
-            is_template = after is not None and not contents(span.end, after.end())
-            lessons.append(_Span(start=span.start, end=after.end() if after and is_template else span.end, source=""))
+            is_template = after is not None and not is_content(span.end, after.end())
+            lessons.append(_Span(start=span.start, end=after.end() if after and is_template else span.end))
     return lessons
-
-
-def _learnt(lessons: list[_Span], offsets: Sequence[tuple[int, int]]) -> list[bool]:
-    inside = _Overlap(lessons)
-    return [inside(start, end) for start, end in offsets]

@@ -36,7 +36,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 }
 # These look a whole word up in the vocabulary before they merge.
 WHOLE_WORDS_FIRST = {"llama-bpe", "llama3", "llama-v3", "falcon3"}
-COMPOSED = {"qwen2", "deepseek-r1-qwen", "qwen35", "command-r"}  # trained on text in Unicode's composed form, NFC
+COMPOSED = {"qwen2", "deepseek-r1-qwen", "command-r"}  # trained on text in Unicode's composed form, NFC
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 LOOKS_LIKE_CONTROL = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)  # converters forget to say so, e.g. for Command-R
@@ -73,9 +73,11 @@ def _vocabulary(path: Path, metadata: dict[str, Any]) -> tuple[list[str], list[i
     """Tokens, their types and merges, all found consistent: the library below trusts what it is given."""
     tokens: Any = metadata.get("tokenizer.ggml.tokens")
     merges: Any = metadata.get("tokenizer.ggml.merges")
-    types: Any = metadata.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens or []))
-    if not (_is_list_of(tokens, str) and _is_list_of(merges, str) and _is_list_of(types, int)):
+    if not (_is_list_of(tokens, str) and _is_list_of(merges, str)):
         raise CheckpointError(f"{path} has no complete vocabulary and merges; download or convert it again")
+    types: Any = metadata.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
+    if not _is_list_of(types, int):
+        raise CheckpointError(f"{path} has token types that are not whole numbers; download or convert it again")
     if len(types) != len(tokens):
         raise CheckpointError(f"{path} has {len(tokens)} tokens and {len(types)} token types; it is damaged")
     known = set(tokens)

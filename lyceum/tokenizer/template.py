@@ -13,6 +13,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lyceum.core.errors import ConfigError, DataError
@@ -84,7 +85,7 @@ class _Generation(Extension):
         call = self.call_method("_marked", [nodes.ContextReference()])
         return nodes.CallBlock(call, [], [], body).set_lineno(line)
 
-    def _marked(self, context: Mapping[str, Any], caller: Callable[[], str]) -> str:
+    def _marked(self, context: Context, caller: Callable[[], str]) -> str:
         start, end = context["generation_marks"]
         return f"{start}{caller()}{end}"
 
@@ -96,7 +97,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    environment.globals["strftime_now"] = _strftime_now
     return environment
 
 
@@ -113,3 +114,7 @@ def _to_json(
 
 def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.datetime.now().strftime(form)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import tokenizers
 
@@ -22,7 +22,7 @@ from lyceum.tokenizer.gguf import read_gguf
 from lyceum.tokenizer.settings import SETTINGS_FILE, TEMPLATE_FILE, Settings, read_settings
 from lyceum.tokenizer.template import compiled
 
-REPLACEMENT = "�"
+SINGLE_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # as SentencePiece vocabularies with byte fallback spell one
 NO_LIMIT = 10**30  # what transformers writes for model_max_length when there is none
 
 
@@ -43,7 +43,7 @@ class Tokenizer:
         self._never_from_text = set(self.special_ids) - {self._plain.token_to_id(unknown) if unknown else None}
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path) -> "Tokenizer":
         """The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json and the chat template."""
         definition = folder / "tokenizer.json"
         if not definition.is_file():
@@ -55,7 +55,7 @@ class Tokenizer:
         return cls(text, read_settings(folder, _parse(text).get_vocab(with_added_tokens=True)))
 
     @classmethod
-    def from_gguf(cls, path: Path) -> Self:
+    def from_gguf(cls, path: Path) -> "Tokenizer":
         """The tokenizer inside a GGUF file (byte-level BPE). CheckpointError when it is damaged or of another kind."""
         definition, settings = read_gguf(path)
         return cls(json.dumps(definition, ensure_ascii=False), settings)
@@ -129,7 +129,7 @@ class Tokenizer:
         text = self.token_text(token)
         if self.is_byte_level:
             return bytelevel.to_bytes(text)
-        if single := re.fullmatch(r"<0x([0-9A-F]{2})>", text):
+        if single := SINGLE_BYTE.fullmatch(text):
             return bytes([int(single[1], 16)])
         return text.removeprefix("##").replace("▁", " ").encode("utf-8")
 
@@ -241,8 +241,10 @@ class Detokenizer:
         if self.tokenizer.is_byte_level:
             return self._bytes.decode(self.tokenizer.token_bytes(token, keep_specials=self.keep_specials))
         self._tokens.append(token)
-        text = self.tokenizer.decode(self._tokens, keep_specials=self.keep_specials)
-        return self._new(text.rstrip(REPLACEMENT))
+        is_skipped = token in self.tokenizer.special_ids and not self.keep_specials
+        if is_skipped or SINGLE_BYTE.fullmatch(self.tokenizer.token_text(token)):
+            return ""  # the library decodes a run of bytes as a whole: one bad byte spoils all of it
+        return self._new(self.tokenizer.decode(self._tokens, keep_specials=self.keep_specials))
 
     def finish(self) -> str:
         """What was held back; a character that never became whole is U+FFFD."""

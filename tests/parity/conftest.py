@@ -1,0 +1,43 @@
+"""Fixtures of the parity tests: assets that only they need, fetched by pip once into the library's cache."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lyceum.catalog.sources import cache_dir
+
+LLAMA_CPP = "llama-cpp-python==0.3.36"
+WANTED = ("models/ggml-vocab-", "models/templates/")
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_models() -> Path:
+    """The folder `models` of llama.cpp's sources: vocabularies with expected tokens, and chat templates."""
+    folder = cache_dir() / "downloads" / LLAMA_CPP.replace("==", "-")
+    models = folder / "models"
+    if models.is_dir():
+        return models
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+    done = subprocess.run([*command, LLAMA_CPP], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"pip could not download {LLAMA_CPP}: {done.stderr.strip().splitlines()[-1:]}")
+    archive = next(folder.glob("*.tar.gz"))
+    scratch = folder / "partial"
+    with tarfile.open(archive) as source:
+        for member in source:
+            inside = member.name.partition("/vendor/llama.cpp/")[2]
+            if member.isreg() and inside.startswith(WANTED) and ".." not in inside:
+                target = scratch / inside
+                target.parent.mkdir(parents=True, exist_ok=True)
+                content = source.extractfile(member)
+                assert content is not None
+                target.write_bytes(content.read())
+    os.replace(scratch / "models", models)
+    archive.unlink()
+    scratch.rmdir()
+    return models
