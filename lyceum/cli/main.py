@@ -50,12 +50,17 @@ def main(words: Sequence[str] | None = None) -> int:
     except LyceumError as error:
         print(f"lyceum: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nlyceum: stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush has somewhere to go
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"lyceum: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nlyceum: stopped", file=sys.stderr)
+        return 130
 
 
 def _dispatch(words: list[str]) -> int:

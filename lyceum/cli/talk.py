@@ -13,7 +13,6 @@ import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lyceum.catalog.models import MODELS
 from lyceum.cli.options import parse
@@ -81,9 +80,9 @@ def model_and_prompt(first: str, second: str) -> tuple[str, str]:
 
 def is_model(word: str) -> bool:
     """Whether a word names a model of the library, a Run, or a model folder or file here."""
-    path = Path(word).expanduser()
-    is_here = path.is_dir() and any((path / name).is_file() for name in ("config.json", "run.json"))
-    return is_here or (path.suffix == ".gguf" and path.is_file()) or word.partition("@")[0] in _known_names()
+    path = os.path.expanduser(word)  # os.path, not pathlib: a long prompt is no path, and no error either
+    is_here = any(os.path.isfile(os.path.join(path, name)) for name in ("config.json", "run.json"))
+    return is_here or (path.endswith(".gguf") and os.path.isfile(path)) or word.partition("@")[0] in _known_names()
 
 
 def _known_names() -> list[str]:

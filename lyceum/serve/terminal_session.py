@@ -44,6 +44,16 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A conversation as /save writes it."""
+
+    messages: tuple[Turn, ...]  # without the system's
+    model: str = ""
+    system: str = ""
+    sampling: Sampling = CHAT_SAMPLING
+
+
+@dataclass(frozen=True, kw_only=True)
 class Partner:
     """The open model that a conversation is with."""
 
@@ -100,6 +110,8 @@ class Session:
             return self._run_command(ALIASES.get(command, command), rest.strip())
         except LyceumError as error:
             return Effect(Do.COMPLAIN, str(error))
+        except OSError as error:
+            return Effect(Do.COMPLAIN, f"{error.filename}: {error.strerror}; choose another file")
 
     def conversation(self) -> list[Turn]:
         """The turns to render, the system's first."""
@@ -171,7 +183,7 @@ class Session:
         name, _, text = words.partition(" ")
         if name == "system":
             return self._set_system(text.strip())
-        value = shlex.split(text) if name == "stop" else _number_or_text(text.strip())
+        value = _words(text, 'write /set stop "User:" END') if name == "stop" else _number_or_text(text.strip())
         plain = to_json(self.sampling) | {name: value}
         if not text.strip() and name in to_json(self.sampling):
             raise ConfigError(f"/set {name} needs a value; it is {to_json(self.sampling)[name]} now")
@@ -198,28 +210,18 @@ class Session:
         )
 
     def _save(self, path: Path) -> Effect:
-        plain = {
-            "model": self.name,
-            "system": self.system,
-            "sampling": to_json(self.sampling),
-            "messages": [to_json(turn) for turn in self.turns],
-        }
-        files.write_json(path, plain)
+        saved = Saved(model=self.name, system=self.system, sampling=self.sampling, messages=tuple(self.turns))
+        files.write_json(path, to_json(saved))
         return Effect(Do.SAY, f"wrote {len(self.turns)} turns to {path}")
 
     def _load(self, path: Path) -> Effect:
-        plain = files.read_json(path)
-        if not isinstance(plain, dict) or not isinstance(plain.get("messages"), list):
-            raise DataError(
-                f'{path} is not a conversation; it must be a JSON table with "messages", as /save writes it'
-            )
-        turns = [from_json(Turn, turn, where=f"messages[{i}]") for i, turn in enumerate(plain["messages"])]
-        wrong = next((turn.role for turn in turns if turn.role not in ("user", "assistant")), None)
+        saved = from_json(Saved, files.read_json(path), where=str(path))
+        wrong = next((turn.role for turn in saved.messages if turn.role not in ("user", "assistant")), None)
         if wrong is not None:
             raise DataError(f"{path} has a message of role {wrong!r}; it must be user or assistant")
-        self.sampling = from_json(Sampling, plain.get("sampling", to_json(self.sampling)), where="sampling")
-        self.system, self.turns, self.context_used = str(plain.get("system", "")), turns, 0
-        return Effect(Do.SAY, f"read {len(turns)} turns from {path}")
+        self.sampling, self.system, self.turns = saved.sampling, saved.system, list(saved.messages)
+        self.context_used = 0
+        return Effect(Do.SAY, f"read {len(self.turns)} turns from {path}")
 
     def _regenerate(self) -> Effect:
         if not self.turns or self.turns[-1].role != "assistant":
@@ -234,13 +236,17 @@ class Session:
 
 
 def _file_in(rest: str, command: str) -> Path:
-    try:
-        words = shlex.split(rest)
-    except ValueError:
-        words = [rest]
+    words = _words(rest, f'write {command} "my chat.json"')
     if len(words) != 1:
         raise ConfigError(f"{command} got {len(words)} words; it takes one file name, in quotes when it holds spaces")
     return Path(words[0]).expanduser()
+
+
+def _words(text: str, advice: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{text.strip()} has a quote that is not closed; {advice}") from error
 
 
 def _number_or_text(text: str) -> Any:

@@ -1,0 +1,117 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from lyceum.cli.main import main
+from lyceum.core.run import Run, runs_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    steps: int = 20
+    lr: float = 3e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    fit: Fit = Fit()
+    name: str = "tiny"
+
+
+@pytest.fixture
+def family() -> list[Run]:
+    """A tokenizer and two models made from it."""
+    tokenizer = Run.create("tokenizer", Config(), inputs=["catalog:tinyshakespeare"], name="words")
+    tokenizer.finish({"vocab_size": 512})
+    models = []
+    for lr in (1e-3, 3e-4):
+        run = Run.create("pretrain", Config(fit=Fit(lr=lr)), inputs=[tokenizer.id], name="tiny")
+        for step in range(30):
+            run.metrics(step=step, loss=4 - step / 10)
+        with run.write("model") as folder:
+            folder.mkdir()
+            (folder / "config.json").write_text("{}")
+        run.finish({"bits_per_byte": 2 + lr})
+        models.append(run)
+    return [tokenizer, *models]
+
+
+def out(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    assert main(["runs", *words]) == status
+    captured = capsys.readouterr()
+    return captured.out if status == 0 else captured.err
+
+
+def test_no_runs_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and "no Runs in" in captured.err
+
+
+def test_the_list_names_every_run_and_its_summary(family: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(capsys)
+    assert all(run.id in text for run in family) and "vocab_size 512" in text
+    assert family[0].id not in out(capsys, "list", "--kind", "pretrain")
+    assert {plain["id"] for plain in json.loads(out(capsys, "list", "--json"))} == {run.id for run in family}
+
+
+def test_show_prints_config_parents_summary_outputs_and_both_ends_of_the_metrics(
+    family: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = out(capsys, "show", family[1].id)
+    for part in ("fit.lr", "0.001", family[0].id, "bits_per_byte", "model/config.json", "30 lines", "…"):
+        assert part in text, part
+    lines = [line.split() for line in text.splitlines()]
+    assert ["0", "4"] in lines and ["29", "1.1"] in lines and ["15", "2.5"] not in lines
+    plain = json.loads(out(capsys, "show", family[1].id, "--json"))
+    assert len(plain["metrics"]) == 30 and plain["summary"] == family[1].manifest.summary
+
+
+def test_compare_shows_only_what_differs_and_both_summaries(
+    family: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = json.loads(out(capsys, "compare", family[1].id, family[2].id, "--json"))
+    assert plain["config"] == {"fit.lr": [1e-3, 3e-4]}
+    assert plain["summary"] == {"bits_per_byte": [2.001, 2.0003]}
+    text = out(capsys, "compare", family[1].id, family[2].id)
+    assert "fit.lr" in text and "fit.steps" not in text
+    assert "takes two or more" in out(capsys, "compare", family[1].id, status=2)
+
+
+def test_lineage_goes_back_to_the_text(family: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = out(capsys, "lineage", family[1].id).splitlines()
+    assert family[1].id in lines[0]
+    assert family[0].id in lines[1] and "catalog:tinyshakespeare" in lines[2]
+    assert [len(line) - len(line.lstrip()) for line in lines] == [0, 3, 6]
+
+
+def test_a_parent_is_not_removed(family: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is a parent of" in out(capsys, "rm", family[0].id, "--yes", status=2)
+    assert family[0].directory.exists()
+
+
+def test_removing_asks_and_without_a_terminal_wants_yes(
+    family: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "add --yes" in out(capsys, "rm", family[1].id, status=2)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    out(capsys, "rm", family[1].id)
+    assert family[1].directory.exists()
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    out(capsys, "rm", family[1].id)
+    assert not (runs_dir() / family[1].id).exists()
+
+
+@pytest.mark.parametrize("words", [["lst"], ["show"], ["show", "x", "y"], ["rm"]])
+def test_mistakes_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(capsys, *words, status=2)
+    assert text.startswith("lyceum: ") and text.count("\n") == 1
+
+
+def test_show_and_rm_of_the_library_take_runs_too(family: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", family[1].id]) == 0
+    assert "bits_per_byte" in capsys.readouterr().out
+    assert main(["rm", family[1].id, "--yes"]) == 0
+    assert not family[1].directory.exists()

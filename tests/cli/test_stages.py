@@ -1,0 +1,98 @@
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lyceum.cli.main import main
+from lyceum.core.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How to train."""
+
+    steps: int = 100  # optimizer updates
+    lr: float = 3e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Train something small."""
+
+    data: str  # which text
+    fit: Fit = Fit()
+
+
+def run(config: Config) -> Run:
+    made = Run.create("pretrain", config)
+    if not made.is_finished:
+        made.finish({"steps_done": config.fit.steps, "lr": config.fit.lr, "data": config.data})
+    return made
+
+
+@pytest.fixture(autouse=True)
+def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for lyceum/recipes/pretrain.py."""
+    module = ModuleType("lyceum.recipes.pretrain")
+    vars(module).update(
+        CONFIG=Config, run=run, WORDS=("data",), PRESETS={"shakespeare": Config(data="plays", fit=Fit(steps=7))}
+    )
+    monkeypatch.setitem(sys.modules, "lyceum.recipes.pretrain", module)
+
+
+def summary(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    assert main(["pretrain", *words, "--json"]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)["summary"]
+    return found
+
+
+def error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["pretrain", *words]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("lyceum: ") and text.count("\n") == 1
+    return text
+
+
+def test_options_lie_over_the_file_over_the_preset_over_the_defaults(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"fit": {"lr": 0.5}}')
+    assert summary(capsys, "shakespeare") == {"steps_done": 7, "lr": 3e-4, "data": "plays"}
+    assert summary(capsys, "shakespeare", "--config", str(file)) == {"steps_done": 7, "lr": 0.5, "data": "plays"}
+    both = summary(capsys, "shakespeare", "--config", str(file), "--fit.lr", "0.25", "--data", "poems")
+    assert both == {"steps_done": 7, "lr": 0.25, "data": "poems"}
+
+
+def test_a_word_that_is_no_preset_fills_the_fields_the_recipe_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary(capsys, "poems") == {"steps_done": 100, "lr": 3e-4, "data": "poems"}
+    assert summary(capsys, "shakespeare", "poems")["data"] == "poems"
+
+
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "pretrain.data is missing" in error(capsys)
+    assert "did you mean 'fit.steps'?" in error(capsys, "shakespeare", "--fit.stepz", "1")
+    assert "pretrain.fit.steps is 'x'; it must be a whole number" in error(capsys, "shakespeare", "--fit.steps", "x")
+    assert "its presets are shakespeare" in error(capsys, "a", "b", "c")
+    (tmp_path / "list.json").write_text("[1]")
+    assert "must be a JSON table" in error(capsys, "--config", str(tmp_path / "list.json"))
+    (tmp_path / "bad.json").write_text('{"data": "x", "fit": {"stps": 3}}')
+    assert "pretrain.fit has no key 'stps'; did you mean 'steps'?" in error(
+        capsys, "--config", str(tmp_path / "bad.json")
+    )
+
+
+def test_the_plain_answer_names_the_run_and_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "shakespeare"]) == 0
+    text = capsys.readouterr().out
+    assert "steps_done  7" in text and "pretrain/pretrain-" in text
+
+
+def test_the_help_lists_presets_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--help"]) == 0
+    text = capsys.readouterr().out
+    for part in ("[PRESET]", "[DATA]", "presets: shakespeare", "--fit.steps N", "optimizer updates [100]", "--config"):
+        assert part in text, part

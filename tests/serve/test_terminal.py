@@ -1,0 +1,224 @@
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lyceum.core.errors import ConfigError
+from lyceum.core.request import Finish, Reply, Sampling
+from lyceum.serve.terminal import answer_once, footer, stream_answer
+from lyceum.serve.terminal_session import Partner, Session, Turn
+from tests.fakes import FakeEngine, render_plainly
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from lyceum.core.errors import CheckpointError, LyceumError
+from lyceum.serve.terminal import chat
+from lyceum.serve.terminal_session import Partner, Session
+from tests.fakes import FakeEngine, render_plainly
+
+def open_partner():
+    time.sleep({load_s})
+    if {is_broken}:
+        raise CheckpointError("model.safetensors is damaged; fetch it again")
+    engine = FakeEngine(context_tokens=300, delay_s={delay_s})
+    return Partner(name="fake", engine=engine, render=render_plainly, context_tokens=300, num_parameters=0)
+
+try:
+    status = chat(Session(name="fake"), open_partner, history_file=Path({history!r}))
+except LyceumError as error:
+    print(f"lyceum: {{error}}")
+    status = 2
+print("left with", status)
+"""
+
+
+class Terminal:
+    """A program in a pseudo-terminal: type into it and wait for what it shows."""
+
+    def __init__(self, folder: Path, *, load_s: float = 0.0, delay_s: float = 0.0, is_broken: bool = False) -> None:
+        program = PROGRAM.format(
+            load_s=load_s, delay_s=delay_s, is_broken=is_broken, history=str(folder / "cache" / "chat_history")
+        )
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "200"}
+            os.execve(sys.executable, [sys.executable, "-c", program], environment)
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self.descriptor, text.encode())
+
+    def wait_for(self, pattern: str, *, timeout_s: float = 20.0) -> str:
+        """Read until the pattern appears and give everything shown since the last wait."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if found := re.search(pattern, self.shown):
+                seen, self.shown = self.shown[: found.end()], self.shown[found.end() :]
+                return seen
+            if select.select([self.descriptor], [], [], 0.05)[0]:
+                with contextlib.suppress(OSError):
+                    self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(self.descriptor, 65536).decode())
+        raise AssertionError(f"{pattern!r} did not appear; the screen shows {self.shown!r}")
+
+    def status(self) -> int:
+        """Wait for the program's end and give its exit status."""
+        pid, self.pid = self.pid, 0
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def close(self) -> None:
+        """End the program if it still runs."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self.status()
+        os.close(self.descriptor)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Programs that end with the test."""
+    opened: list[Terminal] = []
+
+    def begin(*, load_s: float = 0.0, delay_s: float = 0.0, is_broken: bool = False) -> Terminal:
+        opened.append(Terminal(tmp_path, load_s=load_s, delay_s=delay_s, is_broken=is_broken))
+        return opened[-1]
+
+    yield begin
+    for terminal in opened:
+        terminal.close()
+
+
+def test_a_conversation_from_prompt_to_bye(start: Callable[..., Terminal], tmp_path: Path) -> None:
+    terminal = start()
+    terminal.wait_for(">>>")
+    terminal.type("hello\r")
+    seen = terminal.wait_for(r"context \d+/300")
+    assert "I heard: user: hello" in seen and " tok · " in seen and "first 0.00 s" in seen
+    terminal.type("/set temperature -1\r")
+    terminal.wait_for("temperature is -1.0; it must be 0")
+    terminal.type('"""two\rlines"""\r')
+    terminal.wait_for("user: two")
+    terminal.wait_for("lines")
+    terminal.wait_for(r"context \d+/300")
+    terminal.type("/save chat.json\r")
+    terminal.wait_for("wrote 4 turns")
+    terminal.type("/bye\r")
+    terminal.wait_for("left with 0")
+    assert len(json.loads((tmp_path / "chat.json").read_text())["messages"]) == 4
+    history = tmp_path / "cache" / "chat_history"
+    assert "+hello" in history.read_text() and history.stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(start: Callable[..., Terminal]) -> None:
+    terminal = start(delay_s=0.05)
+    terminal.wait_for(">>>")
+    terminal.type("a message that is answered slowly\r")
+    terminal.wait_for("I heard: us")
+    terminal.type("\x03")
+    seen = terminal.wait_for("stopped")
+    assert "answered slowly" not in seen
+    terminal.wait_for(">>>")
+    terminal.type("/show\r")
+    terminal.wait_for("2 turns")
+    terminal.wait_for(">>>")
+    terminal.type("\x04")
+    terminal.wait_for("left with 0")
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.wait_for(">>>")
+    terminal.type("never sent")
+    terminal.wait_for("never sent")
+    terminal.type("\x03")
+    terminal.wait_for(">>>")
+    terminal.type('"""never\r')
+    terminal.wait_for(r"\.\.\.")
+    terminal.type("\x03")
+    terminal.wait_for(">>>")
+    terminal.type("/show\r")
+    terminal.wait_for("0 tokens used|0 of 300 tokens used, 0 turns")
+    terminal.type("/bye\r")
+    terminal.wait_for("left with 0")
+
+
+def test_the_prompt_does_not_wait_for_the_model(start: Callable[..., Terminal]) -> None:
+    terminal = start(load_s=3.0)
+    began = time.monotonic()
+    terminal.wait_for(">>>")
+    assert time.monotonic() - began < 2.5  # generous: the machine may be busy
+    terminal.type("early\r")
+    terminal.wait_for("loading …")
+    terminal.wait_for("I heard: user: early")
+    terminal.type("/bye\r")
+    terminal.wait_for("left with 0")
+
+
+def test_leaving_while_the_model_loads_is_at_once(start: Callable[..., Terminal]) -> None:
+    terminal = start(load_s=30.0)
+    terminal.wait_for(">>>")
+    terminal.type("/bye\r")
+    terminal.wait_for("left with 0", timeout_s=5)
+    assert terminal.status() == 0
+
+
+def test_a_model_that_does_not_open_ends_the_prompt_with_its_reason(start: Callable[..., Terminal]) -> None:
+    terminal = start(load_s=0.5, is_broken=True)
+    terminal.wait_for(">>>")
+    terminal.wait_for("lyceum: model.safetensors is damaged; fetch it again")
+    terminal.wait_for("left with 2")
+
+
+def test_tab_completes_commands(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.wait_for(">>>")
+    terminal.type("/sh\t\r")
+    terminal.wait_for("tokens used")
+    terminal.type("/bye\r")
+    terminal.wait_for("left with 0")
+
+
+def partner(*, context_tokens: int = 300) -> Partner:
+    engine = FakeEngine(lambda prompt: "an \x1b[31manswer", context_tokens=context_tokens)
+    return Partner(name="fake", engine=engine, render=render_plainly, context_tokens=context_tokens, num_parameters=0)
+
+
+def test_without_a_terminal_the_text_is_exactly_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    reply = answer_once(Session(name="fake"), partner, "hi")
+    assert capsys.readouterr() == ("an \x1b[31manswer\n", "")
+    assert reply.text == "an \x1b[31manswer"
+
+
+def test_a_full_context_is_an_error_with_counts_and_drops_nothing() -> None:
+    session = Session(name="fake")
+    session.turns = [Turn(role="user", content="x" * 400)]
+    with pytest.raises(ConfigError, match=r"the conversation is 418 tokens and fake takes 300.*/clear"):
+        stream_answer(session, partner())
+    assert len(session.turns) == 1
+
+
+def test_the_answer_is_cut_to_the_room_that_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    session, narrow = Session(name="fake"), partner(context_tokens=25)
+    session.ask("hi")
+    reply = stream_answer(session, narrow)
+    assert (reply.finish, reply.prompt_tokens, len(reply.tokens)) == (Finish.LENGTH, 20, 5)
+    assert "the context is full, /clear" in footer(reply, narrow, session.sampling)
+
+
+def test_the_footer_tells_count_speed_delay_and_context() -> None:
+    reply = Reply(text="", tokens=(1,) * 42, finish=Finish.STOP, prompt_tokens=78, first_token_s=0.31, seconds=0.66)
+    assert footer(reply, partner(), Sampling()) == "42 tok · 117 tok/s · first 0.31 s · context 120/300"
+    cut = Reply(text="", tokens=(1,), finish=Finish.LENGTH, prompt_tokens=1)
+    assert footer(cut, partner(), Sampling(max_tokens=1)).endswith("cut at max_tokens 1")

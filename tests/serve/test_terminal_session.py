@@ -1,0 +1,183 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyceum.core.request import Sampling
+from lyceum.serve.terminal_session import COMMANDS, Do, Effect, Partner, Session, Turn
+from tests.fakes import FakeEngine, render_plainly
+
+
+@pytest.fixture
+def session() -> Session:
+    """A fresh conversation."""
+    return Session(name="fake")
+
+
+def said(session: Session, *pairs: tuple[str, str]) -> None:
+    for question, answer in pairs:
+        assert session.handle(question).do is Do.ANSWER
+        session.answered(answer, context_used=10)
+
+
+def test_a_line_is_a_message_and_its_answer_is_kept(session: Session) -> None:
+    said(session, ("  hi ", "hello"))
+    assert session.turns == [Turn(role="user", content="hi"), Turn(role="assistant", content="hello")]
+    assert session.handle("   ") == Effect(Do.NOTHING)
+
+
+def test_a_path_may_begin_a_message(session: Session) -> None:
+    assert session.handle("/usr/bin/env is what?").do is Do.ANSWER
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (['"""one', 'two"""'], "one\ntwo"),
+        (['"""', "one", "", "  two", '"""'], "one\n\n  two"),
+        (['"""one line"""'], "one line"),
+        (['"""', "/bye", '"""'], "/bye"),
+    ],
+)
+def test_three_quotes_begin_and_end_a_message_of_several_lines(session: Session, lines: list[str], text: str) -> None:
+    effects = [session.handle(line) for line in lines]
+    assert [effect.do for effect in effects] == [Do.MORE] * (len(lines) - 1) + [Do.ANSWER]
+    assert session.turns[-1].content == text
+
+
+def test_an_empty_or_abandoned_block_says_nothing(session: Session) -> None:
+    assert session.handle('"""').do is Do.MORE
+    assert session.handle('"""').do is Do.NOTHING
+    assert session.handle('"""half').do is Do.MORE
+    session.abandon_block()
+    assert session.handle("/bye").do is Do.LEAVE
+    assert session.turns == []
+
+
+@pytest.mark.parametrize("words", ["/set parameter temperature 0.8", "/set temperature 0.8"])
+def test_both_ways_of_setting_a_parameter_work(session: Session, words: str) -> None:
+    assert session.handle(words) == Effect(Do.SAY, "temperature is 0.8")
+    assert session.sampling.temperature == 0.8
+
+
+def test_stop_takes_words_in_quotes(session: Session) -> None:
+    session.handle('/set stop "User:" END')
+    assert session.sampling.stop == ("User:", "END")
+    assert "temperature" in session.handle("/set").text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/set temperature -1", "temperature is -1.0; it must be 0 (greedy) or more"),
+        ("/set temperature hot", "sampling.temperature is 'hot'; it must be a number"),
+        ("/set temprature 1", "sampling has no key 'temprature'; did you mean 'temperature'?"),
+        ("/set top_p 2", "top_p is 2.0; it must be above 0 and at most 1"),
+        ("/set temperature", "/set temperature needs a value; it is 0.2 now"),
+        ('/set stop "User', '"User has a quote that is not closed; write /set stop "User:" END'),
+        ("/hlep", "no command /hlep; did you mean '/help'?"),
+        ("/qqqqqq", "no command /qqqqqq; /help lists them"),
+        ("/regen", "there is no answer to give again yet; write something first"),
+        ("/save", "/save got 0 words; it takes one file name, in quotes when it holds spaces"),
+        ("/save a b", "/save got 2 words; it takes one file name, in quotes when it holds spaces"),
+        ("/load no-such-file", "no-such-file does not exist; check the path"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(session: Session, line: str, message: str) -> None:
+    before = session.sampling
+    assert session.handle(line) == Effect(Do.COMPLAIN, message)
+    assert (session.sampling, session.turns) == (before, [])
+
+
+def test_the_system_text_comes_first_and_can_be_taken_away(session: Session) -> None:
+    assert session.handle("/system").text == "no system text of your own"
+    session.handle("/system Be brief.")
+    session.handle("hi")
+    assert [turn.role for turn in session.conversation()] == ["system", "user"]
+    assert session.handle("/set system Be long.").text == "system: Be long."
+    session.handle('/system ""')
+    assert [turn.role for turn in session.conversation()] == ["user"]
+
+
+def test_a_failed_message_leaves_no_trace(session: Session) -> None:
+    said(session, ("a", "b"))
+    before = list(session.turns)
+    session.handle("too much")
+    session.failed()
+    assert session.turns == before
+
+
+def test_regenerating_drops_the_answer_draws_anew_and_a_failure_brings_it_back(session: Session) -> None:
+    said(session, ("a", "b"))
+    assert session.handle("/regen") == Effect(Do.ANSWER)
+    assert session.conversation() == [Turn(role="user", content="a")] and session.sampling.seed == 1
+    session.failed()
+    assert session.turns[-1].content == "b"
+    session.handle("/set temperature 0")
+    assert "the answer stays" in session.handle("/regen").text
+
+
+def test_clear_forgets_the_turns_and_keeps_the_settings(session: Session) -> None:
+    session.handle("/system Be brief.")
+    said(session, ("a", "b"))
+    session.handle("/clear")
+    assert session.turns == [] and session.system == "Be brief." and session.context_used == 0
+
+
+def test_a_saved_conversation_goes_on_where_it_was(session: Session, tmp_path: Path) -> None:
+    session.handle("/system Be brief.")
+    session.handle("/set temperature 0.7")
+    said(session, ("a", "ü\n"), ("c", "d"))
+    path = tmp_path / "a chat.json"
+    assert session.handle(f'/save "{path}"') == Effect(Do.SAY, f"wrote 4 turns to {path}")
+    other = Session(name="other")
+    assert other.handle(f'/load "{path}"') == Effect(Do.SAY, f"read 4 turns from {path}")
+    assert other.conversation() == session.conversation() and other.sampling == session.sampling
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        [],
+        {},
+        {"messages": "hi"},
+        {"messages": [{"role": "user"}]},
+        {"messages": [{"role": "root", "content": "x"}]},
+        {"messages": [{"role": "user", "content": 3}]},
+        {"messages": [], "sampling": {"temperature": -1}},
+        {"messages": [], "system": 3},
+    ],
+)
+def test_a_file_that_is_no_conversation_is_refused_and_changes_nothing(
+    session: Session, tmp_path: Path, plain: object
+) -> None:
+    said(session, ("a", "b"))
+    (tmp_path / "x.json").write_text(json.dumps(plain))
+    before = (list(session.turns), session.sampling, session.system)
+    effect = session.handle(f"/load {tmp_path / 'x.json'}")
+    assert effect.do is Do.COMPLAIN and "\n" not in effect.text
+    assert (session.turns, session.sampling, session.system) == before
+
+
+def test_show_tells_model_settings_and_context(session: Session) -> None:
+    assert "loading" in session.handle("/show").text
+    session.partner = Partner(
+        name="fake", engine=FakeEngine(), render=render_plainly, context_tokens=99, num_parameters=134_515_008
+    )
+    said(session, ("a", "b"))
+    text = session.handle("/show").text
+    assert "134.5M parameters" in text and "10 of 99 tokens used" in text and "temperature 0.2" in text
+
+
+def test_help_names_every_command(session: Session) -> None:
+    text = session.handle("/help").text
+    assert all(name in text for name in COMMANDS) and session.handle("/?").text == text
+
+
+@given(st.text())
+def test_no_line_breaks_the_session(line: str) -> None:
+    session = Session(name="fake", sampling=Sampling())
+    if not line.strip().startswith(("/save", "/load")):
+        assert session.handle(line).do in Do
