@@ -1,5 +1,6 @@
 """Download one archive from the Python registry with pip, which knows the user's mirrors, proxies and credentials."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -74,7 +75,10 @@ def _pip_version() -> tuple[int, ...]:
 def _run(command: list[str], *, label: str) -> tuple[int, str]:
     """Run pip with a bar of its progress; its exit status and what it said."""
     said: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with contextlib.ExitStack() as open_until_done:
+        process = open_until_done.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
         assert process.stdout is not None
         bar: Progress | None = None
         for line in process.stdout:
@@ -83,10 +87,8 @@ def _run(command: list[str], *, label: str) -> tuple[int, str]:
                 said.append(line.rstrip())
                 continue
             done, total = int(moved[1]), int(moved[2])
-            bar = bar or Progress(label, total=total, unit="B")
+            bar = bar or open_until_done.enter_context(Progress(label, total=total, unit="B"))
             bar.update(done - bar.done)
-        if bar is not None:
-            bar.__exit__(None, None, None)
     return process.returncode, "\n".join(said)
 
 

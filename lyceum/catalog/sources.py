@@ -129,7 +129,10 @@ def _from_hub(entry: Entry, folder: Path) -> None:
                 )
             )
         except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            cause: BaseException = error
+            while cause.__cause__ is not None:  # the library wraps the network's own words several times
+                cause = cause.__cause__
+            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
             raise ResourceError(
                 f"{entry.hub.repository} on the Hub could not be fetched: {reason};"
                 f" check the network, or copy the folder {folder} from another machine"
@@ -215,7 +218,12 @@ def _check_room(entry: Entry) -> None:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """One process fetches an entry at a time; the others wait for it."""
-    _downloads().mkdir(parents=True, exist_ok=True)
+    try:
+        _downloads().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"{_downloads()} cannot be made ({error.strerror}); set LYCEUM_CACHE to a folder"
+        ) from error
     with (_downloads() / f"{folder.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

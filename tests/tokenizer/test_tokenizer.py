@@ -178,6 +178,23 @@ def test_the_tokenizer_in_a_gguf_file_is_the_one_that_went_in(tmp_path: Path) ->
     assert tokenizer.special_ids == SMALL.special_ids
 
 
+@pytest.mark.parametrize(("pre", "is_whole"), [("llama-bpe", True), ("qwen2", False)])
+def test_llama_3_looks_whole_words_up_before_it_merges(tmp_path: Path, pre: str, is_whole: bool) -> None:
+    words = [SMALL.token_text(i) for i in range(SMALL.vocab_size)] + ["zyx"]  # no merge leads to the last
+    changed = {"tokens": words, "token_type": [1] * len(words), "pre": pre}
+    path = gguf_file(tmp_path / "words.gguf", changed={f"tokenizer.ggml.{k}": v for k, v in changed.items()})
+    assert (Tokenizer.from_gguf(path).encode("zyx") == [SMALL.vocab_size]) == is_whole
+
+
+def test_a_truncated_gguf_tokenizer_is_refused(tmp_path: Path) -> None:
+    path = gguf_file(tmp_path / "cut.gguf")
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 997):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"cut\.gguf"):
+            Tokenizer.from_gguf(path)
+
+
 def test_a_gguf_tokenizer_with_bos_frames_texts_with_it(tmp_path: Path) -> None:
     changed: dict[str, object] = {"tokenizer.ggml.bos_token_id": 1}
     path = gguf_file(tmp_path / "small.gguf", changed=changed)
