@@ -70,7 +70,7 @@ def _rows(
         nested += [(f"{prefix}{field.name}.", each, value if isinstance(value, each) else None) for each in inner]
         if inner and len(inner) == 1 and NoneType not in alternatives(hint):
             continue  # its own fields say it all
-        label = "" if is_word else type_label(hint)
+        label = "" if is_word and hint in (str, tuple[str, ...]) else type_label(hint)
         yield f"{option} {label}".rstrip(), f"{comments.get(field.name, '')} {_shown(value)}".strip()
     for inner_prefix, each, value in nested:
         first_line = inspect.cleandoc(each.__doc__ or "").splitlines()[0]

@@ -112,7 +112,9 @@ def _chat(command: str, words: Sequence[str]) -> int:
     prepare(model)
     text = _with_pipe(prompt)
     if text is None:
-        return chat(session, lambda: open_partner(model), history_file=history_file())
+        status = chat(session, lambda: open_partner(model), history_file=history_file())
+        sys.stdout.flush()
+        os._exit(status)  # the thread that loads may be inside torch, which aborts an interpreter that ends under it
     reply = answer_once(session, lambda: open_partner(model), text, is_silent=options.json)
     if options.json:
         print(json.dumps(to_json(reply), ensure_ascii=False))

@@ -21,6 +21,7 @@ import lyceum
 from lyceum.core import files
 from lyceum.core.config import fingerprint, from_json, to_json
 from lyceum.core.errors import CheckpointError, ConfigError, ResourceError, suggestion
+from lyceum.core.log import say
 
 MANIFEST = "run.json"
 METRICS = "metrics.jsonl"
@@ -119,8 +120,13 @@ class Run:
 
     @classmethod
     def all(cls) -> list["Run"]:
-        """Every readable Run, oldest first."""
-        found = [cls(path.parent, _read_manifest(path.parent)) for path in sorted(runs_dir().glob(f"*/*/{MANIFEST}"))]
+        """Every Run, oldest first. One that cannot be read is said and passed over: it must not hide the rest."""
+        found = []
+        for path in sorted(runs_dir().glob(f"*/*/{MANIFEST}")):
+            try:
+                found.append(cls(path.parent, _read_manifest(path.parent)))
+            except CheckpointError as error:
+                say(f"passed over: {error}")
         return sorted(found, key=lambda run: run.manifest.started)
 
     @property

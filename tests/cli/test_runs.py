@@ -104,6 +104,13 @@ def test_removing_asks_and_without_a_terminal_wants_yes(
     assert not (runs_dir() / family[1].id).exists()
 
 
+def test_a_damaged_run_does_not_hide_the_others(family: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    (family[1].directory / "run.json").write_text("{")
+    assert main(["runs"]) == 0
+    captured = capsys.readouterr()
+    assert family[2].id in captured.out and "passed over" in captured.err and "run.json" in captured.err
+
+
 @pytest.mark.parametrize("words", [["lst"], ["show"], ["show", "x", "y"], ["rm"]])
 def test_mistakes_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, *words, status=2)
