@@ -63,6 +63,7 @@ class _Reader:
         self.at = 0
 
     def header(self) -> GgufHeader:
+        """The whole head, every part of it checked."""
         if self._bytes(4, "its first four bytes") != MAGIC:
             raise CheckpointError(f"{self.path} does not start with GGUF; it is another kind of file, check the path")
         version = self._scalar("I", "its version")
