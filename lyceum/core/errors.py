@@ -31,9 +31,9 @@ class ResourceError(LyceumError):
 
 
 def suggestion(word: str, options: Iterable[str]) -> str:
-    """The tail of an error line that names the nearest option: `suggestion("lamma", ["llama"]) -> "; did you mean 'llama'?"`.
+    """The tail of an error line that names the nearest option; empty when nothing is near.
 
-    Empty when nothing is near.
+    `suggestion("lamma", ["llama"]) -> "; did you mean 'llama'?"`
     """
     near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -15,10 +15,10 @@ from lyceum.core.errors import CheckpointError, ResourceError
 
 @contextlib.contextmanager
 def atomic(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target` to fill with a file or a folder; it becomes `target` when the block ends well.
+    """Give a temporary path beside `target` for a file or a folder; it becomes `target` when the block ends well.
 
-    A crash at any moment leaves the old `target` or the new one, whole. A full disk is a ResourceError and keeps the old
-    one. A file is replaced; a folder never is (no single rename can), so CheckpointError when `target` is one already.
+    A crash at any moment leaves the old `target` or the new one, whole. A full disk is a ResourceError and keeps the
+    old one. A file is replaced; a folder never is (no single rename can), so CheckpointError when `target` is one.
     """
     if target.is_dir():
         raise CheckpointError(f"{target} exists already; remove it or choose another name")
@@ -36,7 +36,8 @@ def atomic(target: Path) -> Iterator[Path]:
     except OSError as error:
         if is_full(error):
             raise ResourceError(
-                f"no room to write {target}: {error.strerror}; what was there is kept; free some space and run the same command again"
+                f"no room to write {target}: {error.strerror}; what was there is kept;"
+                " free some space and run the same command again"
             ) from error
         raise
     finally:

@@ -31,7 +31,10 @@ def duration(seconds: float) -> str:
 
 
 def quantity(amount: float, unit: str = "") -> str:
-    """A number for people, in powers of 1000: `quantity(134515008) -> '134.5M'`, `quantity(98362432, 'B') -> '98.4 MB'`."""
+    """A number for people, in powers of 1000.
+
+    `quantity(134515008) -> '134.5M'`, `quantity(98362432, 'B') -> '98.4 MB'`
+    """
     space = " " if unit else ""
     for size, letter in ((1e12, "T"), (1e9, "G" if unit else "B"), (1e6, "M"), (1e3, "k")):
         if abs(amount) >= size:
@@ -40,7 +43,7 @@ def quantity(amount: float, unit: str = "") -> str:
 
 
 class Progress:
-    """A progress bar with free figures beside it: `with Progress("train", total=100) as bar: bar.update(1, loss="3.2")`.
+    """A progress bar with free figures: `with Progress("train", total=100) as bar: bar.update(1, loss="3.2")`.
 
     On a terminal one line is redrawn; elsewhere a line is printed every ten seconds and at the end.
     """

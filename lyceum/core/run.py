@@ -1,4 +1,4 @@
-"""Run: the one kind of artifact. A directory with a manifest, metrics, checkpoints and parents, written so that nothing is lost.
+"""Run: the one kind of artifact. A directory with a manifest, metrics, checkpoints and parents; nothing is lost.
 
 Corpora, tokenizers, models, adapters, indexes and evaluations are all Runs. Immutable once finished.
 """
@@ -141,7 +141,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """The model, adapter or tokenizer folder: the checkpoint asked for with @, else `model/`, else the last checkpoint."""
+        """The model, adapter or tokenizer: the checkpoint asked for with @, else `model/`, else the last checkpoint."""
         if self.step is not None:
             path = self.directory / "checkpoints" / f"{self.step:06}"
             if not path.is_dir():
@@ -160,7 +160,7 @@ class Run:
 
     @contextlib.contextmanager
     def write(self, relative: str) -> Iterator[Path]:
-        """Give a temporary path to fill with a file or folder; it becomes `relative` inside the Run, whole or not at all."""
+        """Give a temporary path for a file or folder; it becomes `relative` inside the Run, whole or not at all."""
         self._must_be_open()
         with files.atomic(self.directory / relative) as temporary:
             yield temporary
