@@ -119,7 +119,8 @@ def footer(reply: Reply, partner: Partner, sampling: Sampling) -> str:
     count, used = len(reply.tokens), reply.prompt_tokens + len(reply.tokens)
     parts = [f"{count} tok"]
     if count > 1 and reply.seconds > reply.first_token_s:
-        parts.append(f"{(count - 1) / (reply.seconds - reply.first_token_s):.0f} tok/s")
+        rate = (count - 1) / (reply.seconds - reply.first_token_s)
+        parts.append(f"{rate:.0f} tok/s" if rate >= 10 else f"{rate:.1f} tok/s")
     parts += [f"first {reply.first_token_s:.2f} s", f"context {used}/{partner.context_tokens}"]
     if reply.finish is Finish.CANCELLED:
         parts.append("stopped")
