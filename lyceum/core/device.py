@@ -55,7 +55,7 @@ def has_native_bfloat16() -> bool:
 
 @functools.cache
 def peak_flops(device: Device) -> float:
-    """The most FLOP/s the device's matrix products reach: listed for known GPUs, else measured here (0.2 s, the best)."""
+    """The most FLOP/s the device's matrix products reach: listed for known GPUs, else measured here (0.2 s)."""
     for part, (bfloat16, float32) in LISTED_PEAKS.items():
         if part in device.name:
             return bfloat16 if device.dtype == torch.bfloat16 else float32
