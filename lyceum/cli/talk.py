@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from lyceum.catalog.models import MODELS
 from lyceum.cli.options import parse
 from lyceum.core.config import to_json
-from lyceum.core.errors import ConfigError, suggestion
+from lyceum.core.errors import CheckpointError, ConfigError, suggestion
 from lyceum.core.request import Request, Sampling
 from lyceum.core.run import Run
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+MODEL_FILES = ("config.json", "adapter_config.json", "run.json")  # one of them makes a folder a model
 NEAR = 0.75  # of difflib's ratio: above it a word is taken for a mistyped name
 
 
@@ -73,15 +74,29 @@ def model_and_prompt(first: str, second: str) -> tuple[str, str]:
     is_near = difflib.get_close_matches(first, known, n=1, cutoff=NEAR)
     has_shape = re.fullmatch(r"[~.]?[\w.@-]*/\S*|\S+\.gguf|(?=\S*\d)[\w.]+(-[\w.]+)+", first)
     if not re.search(r"\s", first) and (is_near or has_shape):
-        near = suggestion(first, known) or "; `lyceum list` and `lyceum runs` list those there are"
-        raise ConfigError(f"no model {first!r}{near} (to say it instead: lyceum chat {DEFAULT_MODEL} {first!r})")
+        raise ConfigError(f"{_unknown(first)} (to say it instead: lyceum chat {DEFAULT_MODEL} {first!r})")
     return DEFAULT_MODEL, first
+
+
+def refuse_unknown(word: str) -> None:
+    """ConfigError when nothing can be called that, before a prompt is shown; Hub ids are left to the loader."""
+    if is_model(word) or re.fullmatch(r"\w[\w.-]*/[\w.-]+", word):
+        return
+    try:
+        Run.open(word)
+    except CheckpointError as error:
+        raise error if " fits " in str(error) else ConfigError(_unknown(word)) from error
+
+
+def _unknown(word: str) -> str:
+    near = suggestion(word, _known_names()) or "; `lyceum list` and `lyceum runs` list those there are"
+    return f"no model {word!r}{near}"
 
 
 def is_model(word: str) -> bool:
     """Whether a word names a model of the library, a Run, or a model folder or file here."""
     path = os.path.expanduser(word)  # os.path, not pathlib: a long prompt is no path, and no error either
-    is_here = any(os.path.isfile(os.path.join(path, name)) for name in ("config.json", "run.json"))
+    is_here = any(os.path.isfile(os.path.join(path, name)) for name in MODEL_FILES)
     return is_here or (path.endswith(".gguf") and os.path.isfile(path)) or word.partition("@")[0] in _known_names()
 
 
@@ -101,6 +116,7 @@ def _chat(command: str, words: Sequence[str]) -> int:
     model, prompt = options.model, options.prompt
     if command == "chat":
         model, prompt = model_and_prompt(model, prompt)
+    refuse_unknown(model)
     # Imported here, after the words are understood: prompt_toolkit takes longer than all the rest of the command.
     from lyceum.cli.partner import history_file, open_partner, prepare
     from lyceum.serve.terminal import answer_once, chat

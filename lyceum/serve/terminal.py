@@ -103,12 +103,16 @@ def stream_text(stream: Stream, *, is_silent: bool = False, is_stopped: Callable
             sys.stdout.write(wrapper.feed(text) + (wrapper.flush() if is_last else "") if is_terminal else text)
             sys.stdout.flush()
 
-    for piece in stream:
-        said += piece.text
-        show(piece.text)
-        if is_stopped():
-            stream.cancel()
-            break
+    try:
+        for piece in stream:
+            said += piece.text
+            show(piece.text)
+            if is_stopped():
+                stream.cancel()
+                break
+    except BaseException:
+        stream.cancel()  # or the engine would go on with it beside the next answer
+        raise
     reply = stream.reply()
     show(reply.text[len(said) :] + ("" if reply.text.endswith("\n") else "\n"), is_last=True)
     return reply

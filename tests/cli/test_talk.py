@@ -10,7 +10,7 @@ import pytest
 from lyceum.catalog import sources
 from lyceum.cli import partner
 from lyceum.cli.main import main
-from lyceum.cli.talk import DEFAULT_MODEL, model_and_prompt
+from lyceum.cli.talk import DEFAULT_MODEL, model_and_prompt, refuse_unknown
 from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run
 from lyceum.serve.terminal_session import Partner
@@ -97,6 +97,14 @@ def test_two_words_are_model_and_prompt_and_none_is_the_usual_model() -> None:
     assert model_and_prompt("", "") == (DEFAULT_MODEL, "")
 
 
+def test_a_model_that_cannot_be_is_refused_before_the_prompt(a_run: Run) -> None:
+    for word in (DEFAULT_MODEL, "tiny", a_run.id[:-2], "someone/some-model"):
+        refuse_unknown(word)
+    for word in ("tniy", "./folder", "x.gguf"):
+        with pytest.raises(ConfigError, match=f"no model '{word}'"):
+            refuse_unknown(word)
+
+
 def test_a_prompt_is_answered_plainly(
     opened: list[str], capsys: pytest.CaptureFixture[str], pipe: Callable[[str], None]
 ) -> None:
@@ -144,6 +152,7 @@ def test_generate_continues_the_text_without_a_template(
         (["chat", "hi", "--temperature", "-1"], "temperature is -1.0; it must be 0 (greedy) or more"),
         (["chat", "hi", "--temprature", "1"], "chat has no option --temprature; did you mean 'temperature'?"),
         (["run"], "run needs MODEL"),
+        (["run", "smollm2-135", "hi"], "no model 'smollm2-135'; did you mean 'smollm2-135m-instruct'?"),
         (["generate"], "generate needs MODEL"),
         (["generate", "m"], "generate needs a PROMPT"),
         (["chat", "a", "b", "c"], "chat does not know what to do with 'c'"),
