@@ -1,0 +1,197 @@
+"""What alignment did, measured on held-out data: preferences, judged continuations, and how far the model moved.
+
+"Before" is always the same model with its adapter switched off, so every figure has its pair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from lyceum.core.request import Request, Sampling
+from lyceum.data.pairs import Pair
+from lyceum.eval.harness import encode_option, encode_prompt
+from lyceum.eval.score import Estimate, estimate
+from lyceum.eval.task import Option
+from lyceum.infer.engine import Engine
+from lyceum.model.adapters import lora
+from lyceum.recipes import snippets
+from lyceum.recipes.load import Loaded
+
+PREFIX_WORDS = 3  # of a held-out snippet, which the model goes on from
+SCORE_ONLY = Sampling(max_tokens=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """A snippet's first words and how the model went on."""
+
+    prompt_tokens: tuple[int, ...]
+    prefix: str
+    text: str
+    tokens: tuple[int, ...]
+
+    @property
+    def whole(self) -> str:
+        """Prefix and continuation."""
+        return self.prefix + self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The model before or after."""
+
+    scored: list[tuple[float, float]]  # nats of each held-out pair's chosen and rejected answer
+    continuations: list[Continuation]
+    happy: list[bool]  # the judge's word on each continuation
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The share of held-out pairs whose chosen answer is the likelier one; a tie counts a half."""
+        return estimate([_preferred(chosen - rejected) for chosen, rejected in self.scored])
+
+    @property
+    def happy_share(self) -> Estimate:
+        """The share of continuations that the judge calls positive."""
+        return estimate([float(is_happy) for is_happy in self.happy])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Both sides, and the distance between them."""
+
+    before: Side
+    after: Side
+    divergence: Estimate | None  # KL(after || before) of a whole continuation, nats; None without continuations
+
+    @property
+    def reward_accuracy(self) -> Estimate:
+        """The share of held-out pairs whose chosen answer gained more than the rejected one (DPO's implicit reward)."""
+        gains = zip(self.before.scored, self.after.scored, strict=True)
+        return estimate([_preferred((c1 - c0) - (j1 - j0)) for (c0, j0), (c1, j1) in gains])
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON, each as mean, low and high of its 95 % interval."""
+        told = {
+            "reward_accuracy": self.reward_accuracy,
+            "preference_accuracy_before": self.before.accuracy,
+            "preference_accuracy_after": self.after.accuracy,
+        }
+        if self.divergence:
+            told |= {
+                "happy_before": self.before.happy_share,
+                "happy_after": self.after.happy_share,
+                "kl_nats": self.divergence,
+            }
+        return {
+            name: [round(figure.mean, 4), round(figure.low, 4), round(figure.high, 4)] for name, figure in told.items()
+        }
+
+
+def measure(opened: Loaded, pairs: Sequence[Pair], *, judge: Loaded | None, prefixes: Sequence[str]) -> Alignment:
+    """Score held-out pairs and, with a judge, sampled continuations of the prefixes: adapter off, then on."""
+    with lora.disabled(opened.model):
+        before = _side(opened, pairs, judge, prefixes)
+    after = _side(opened, pairs, judge, prefixes)
+    return Alignment(
+        before=before, after=after, divergence=divergence(opened, after.continuations) if after.continuations else None
+    )
+
+
+def _side(opened: Loaded, pairs: Sequence[Pair], judge: Loaded | None, prefixes: Sequence[str]) -> Side:
+    engine = opened.engine()
+    continuations = go_on(opened, engine, prefixes) if judge else []
+    return Side(
+        scored=score_pairs(engine, pairs),
+        continuations=continuations,
+        happy=judged_happy(judge, [c.whole for c in continuations]) if judge else [],
+    )
+
+
+def score_pairs(engine: Engine, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+    """The log-probability in nats of each pair's chosen and rejected reply."""
+    streams = [
+        engine.submit(
+            Request(
+                tokens=example.tokens,
+                sampling=SCORE_ONLY,
+                score_from=next(t for t, weight in enumerate(example.loss_weights) if weight),
+            )
+        )
+        for pair in pairs
+        for example in (pair.chosen, pair.rejected)
+    ]
+    scores = [
+        sum(p * w for p, w in zip(stream.reply().prompt_logprobs, _counted(example.loss_weights), strict=True))
+        for stream, example in zip(streams, (e for pair in pairs for e in (pair.chosen, pair.rejected)), strict=True)
+    ]
+    return list(zip(scores[0::2], scores[1::2], strict=True))
+
+
+def first_words(texts: Sequence[str]) -> list[str]:
+    """The beginning of each text that has more words than that."""
+    return [" ".join(words[:PREFIX_WORDS]) for text in texts if len(words := text.split()) > PREFIX_WORDS]
+
+
+def go_on(opened: Loaded, engine: Engine, prefixes: Sequence[str]) -> list[Continuation]:
+    """Sample one continuation of each prefix, as the assistant's reply to the request for a snippet."""
+    request = encode_prompt(opened.tokenizer, snippets.write_request())
+    prompts = [(*request, *opened.tokenizer.encode(prefix)) for prefix in prefixes]
+    streams = [
+        engine.submit(
+            Request(
+                tokens=prompt, sampling=Sampling(max_tokens=24, temperature=1.0, top_p=0.95, stop=("\n",), seed=seed)
+            )
+        )
+        for seed, prompt in enumerate(prompts)
+    ]
+    replies = [stream.reply() for stream in streams]
+    return [
+        Continuation(prompt_tokens=prompt, prefix=prefix, text=reply.text, tokens=reply.tokens)
+        for prompt, prefix, reply in zip(prompts, prefixes, replies, strict=True)
+    ]
+
+
+def judged_happy(judge: Loaded, texts: Sequence[str]) -> list[bool]:
+    """Whether the judge finds `positive` the likelier label of each text."""
+    engine = judge.engine()
+    streams = []
+    for text in texts:
+        for label in snippets.LABELS:
+            tokens, score_from = encode_option(judge.tokenizer, Option(prompt=snippets.question(text), text=label))
+            streams.append(engine.submit(Request(tokens=tokens, sampling=SCORE_ONLY, score_from=score_from)))
+    sums = [sum(stream.reply().prompt_logprobs) for stream in streams]
+    return [positive > negative for negative, positive in zip(sums[0::2], sums[1::2], strict=True)]
+
+
+@torch.inference_mode()
+def divergence(opened: Loaded, continuations: Sequence[Continuation]) -> Estimate:
+    """KL(adapted || base) of whole continuations in nats, estimated on the adapted model's own samples.
+
+    At each sampled position the divergence of the two next-token distributions is exact (all of the vocabulary).
+    """
+    totals = []
+    for continuation in continuations:
+        tokens = torch.tensor([[*continuation.prompt_tokens, *continuation.tokens]])
+        places = slice(len(continuation.prompt_tokens) - 1, tokens.shape[1] - 1)
+        adapted = _log_shares(opened, tokens, places)
+        with lora.disabled(opened.model):
+            base = _log_shares(opened, tokens, places)
+        totals.append(float(F.kl_div(base, adapted, log_target=True, reduction="sum")))
+    return estimate(totals)
+
+
+def _log_shares(opened: Loaded, tokens: torch.Tensor, places: slice) -> torch.Tensor:
+    hidden = opened.model(tokens.to(opened.model.embedding.weight.device))[0, places]
+    return F.log_softmax(opened.model.logits(hidden).float(), dim=-1)
+
+
+def _preferred(margin: float) -> float:
+    return 0.5 if margin == 0 else float(margin > 0)
+
+
+def _counted(weights: Sequence[float]) -> Sequence[float]:
+    """The weights from the first that is not zero: what a request scored from there gives figures for."""
+    return weights[next(t for t, weight in enumerate(weights) if weight) :]

@@ -1,0 +1,153 @@
+"""Score a model on benchmarks, with 95 % intervals: the Run holds every sample's grade, so two models can be paired.
+
+A task is a benchmark (`hellaswag`), `mmlu` or one subject of it (`mmlu/anatomy`), `gsm8k`, `movie_snippets`,
+`wikitext-2` (bits per byte of its test articles), or a text file of your own (bits per byte).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lyceum.catalog import readers, sources
+from lyceum.core.errors import ConfigError, suggestion
+from lyceum.core.report import Page
+from lyceum.core.run import Run
+from lyceum.eval.harness import Result, evaluate
+from lyceum.eval.task import Task
+from lyceum.eval.tasks import choice, classify, exact, text
+from lyceum.recipes.load import load, locate
+from lyceum.recipes.texts import read_corpus
+
+RESULTS = "results.jsonl"  # one line a sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which model on which tasks."""
+
+    model: str = "smollm2-135m-instruct"  # a catalog name, Run, Hugging Face folder or .gguf file
+    tasks: tuple[str, ...] = ("arc_easy", "hellaswag", "piqa")
+    limit: int | None = 200  # samples a task, drawn by the seed; null: all
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ConfigError(f"tasks is empty; name at least one of {', '.join(known_tasks())}")
+        if repeated := sorted({name for name in self.tasks if self.tasks.count(name) > 1}):
+            raise ConfigError(f"tasks names {', '.join(repeated)} more than once; once is enough")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; it must be at least 1 (null for all)")
+
+
+CONFIG = Config
+WORDS = ("model",)
+
+
+def run(config: Config) -> Run:
+    """Evaluate task by task; a Run that was interrupted goes on with the first task that is not finished."""
+    for name in config.tasks:
+        check(name)
+    found = [make_task(name) for name in config.tasks]
+    origins = dict.fromkeys(origin for _, origin in found)
+    short = config.model.rstrip("/").rpartition("/")[2].removesuffix(".gguf").partition("@")[0]
+    made = Run.create("evaluate", config, inputs=[locate(config.model).origin, *origins], name=short.lower())
+    if made.is_finished:
+        return made
+    with made.guarded():
+        loaded = load(config.model)
+        engine, context_tokens = loaded.engine(), loaded.model.config.context_tokens
+        summaries = {row["task"]: row for row in made.read_metrics()}
+        rows = [row for row in _read_rows(made) if row["task"] in summaries]
+        for task, _ in found:
+            if task.name in summaries:
+                continue
+            result = evaluate(
+                engine, loaded.tokenizer, task, context_tokens=context_tokens, limit=config.limit, seed=config.seed
+            )
+            rows += [{"task": task.name, **row} for row in result.rows]
+            with made.write(RESULTS) as file:
+                file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            summaries[task.name] = _flat(result)
+            made.metrics(**summaries[task.name])
+        with made.write("report.html") as file:
+            file.write_text(_report(config, list(summaries.values())), encoding="utf-8")
+        made.finish({name: {k: v for k, v in row.items() if k != "task"} for name, row in summaries.items()})
+    return made
+
+
+def known_tasks() -> list[str]:
+    """The names of all tasks that need no file."""
+    return [*choice.BENCHMARKS, *OTHERS]
+
+
+def check(name: str) -> None:
+    """ConfigError with the nearest name when there is no such task, before anything is fetched."""
+    if name in known_tasks() or name.startswith("mmlu/") or Path(name).exists():
+        return
+    near = suggestion(name, known_tasks()) or f"; there are {', '.join(known_tasks())}"
+    raise ConfigError(f"no task {name!r}, nor a text file of that name{near}")
+
+
+def make_task(name: str) -> tuple[Task, str]:
+    """The task of that name, and how lineage names its data."""
+    if name in OTHERS:
+        dataset, make = OTHERS[name]
+        return make(sources.fetch(dataset)), f"catalog:{dataset}"
+    if name in choice.BENCHMARKS or name.startswith("mmlu/"):
+        folder = sources.fetch("benchmarks")
+        files = [choice.BENCHMARKS[name].file] if name in choice.BENCHMARKS else [name]
+        if name == "mmlu":
+            files = [file for file in readers.benchmark_names(folder) if file.startswith("mmlu/")]
+        rows = [row for file in files for row in readers.read_benchmark(folder, file)]
+        return choice.make(name, rows), "catalog:benchmarks"
+    corpus = read_corpus(name)
+    return text.make(name, corpus.documents), corpus.origin
+
+
+def articles(rows: Sequence[str]) -> list[str]:
+    """WikiText's rows as its articles: one begins at a heading of the first level between empty rows."""
+    texts = [row or " \n" for row in rows]
+    found: list[list[str]] = [[]]
+    for before, row, after in zip([" \n", *texts], texts, [*texts[1:], " \n"], strict=False):
+        is_heading = row.startswith(" = ") and row.endswith(" = \n") and not row.startswith(" = = ")
+        if is_heading and before == after == " \n" and any(line.strip() for line in found[-1]):
+            found.append([])
+        found[-1].append(row)
+    return ["".join(article) for article in found]
+
+
+def _movie_snippets(folder: Path) -> Task:
+    rated = [(snippet.text, snippet.mean) for snippet in readers.read_hutto_movie_snippets(folder)]
+    return classify.movie_snippets(rated)
+
+
+OTHERS: dict[str, tuple[str, Callable[[Path], Task]]] = {
+    "gsm8k": ("benchmarks", lambda folder: exact.gsm8k(readers.read_benchmark(folder, "gsm8k"))),
+    "movie_snippets": ("hutto-sentiment", _movie_snippets),
+    "wikitext-2": ("wikitext-2", lambda folder: text.make("wikitext-2", articles(readers.read_wikitext2(folder)))),
+}
+
+
+def _flat(result: Result) -> dict[str, Any]:
+    """A result as one line of metrics: the mean with its interval, and the other figures' means."""
+    summary = result.summary()
+    figures = {name: mean for name, (mean, _, _) in summary.pop("figures").items()}
+    return {**summary, "seconds": round(result.seconds, 1), **figures}
+
+
+def _read_rows(made: Run) -> list[dict[str, Any]]:
+    path = made.directory / RESULTS
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _report(config: Config, summaries: Sequence[dict[str, Any]]) -> str:
+    page = Page(f"{config.model}, evaluated", "means and their 95 % intervals")
+    shares = {
+        row["task"]: (row["mean"], row["low"], row["high"]) for row in summaries if row["metric"] != "bits_per_byte"
+    }
+    page.bars("Share that is right", shares)
+    keys = ("task", "metric", "mean", "low", "high", "n", "seconds")
+    page.table(keys, [[row[key] for key in keys] for row in summaries])
+    return page.html()

@@ -1,0 +1,130 @@
+"""Align a model with preferences: DPO through a LoRA adapter, the adapter switched off being the reference.
+
+The Run's `model/` is a PEFT folder; its summary holds held-out preference accuracy, judged continuations and the
+divergence from the start.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lyceum.core.device import seed_everything
+from lyceum.core.errors import ConfigError
+from lyceum.core.run import Run
+from lyceum.data.pairs import PreferencePairs
+from lyceum.data.rows import check_examples
+from lyceum.model.adapters import lora
+from lyceum.model.adapters.lora import LoraConfig
+from lyceum.recipes import alignment, planning, reports, snippets
+from lyceum.recipes.alignment import Alignment
+from lyceum.recipes.conversations import HAPPINESS, origin_of, read_preferences, tokenize_pair
+from lyceum.recipes.load import Loaded, load, locate
+from lyceum.recipes.snippets import Part
+from lyceum.train.loop import FitConfig, fit
+from lyceum.train.objectives.preference import Dpo
+from lyceum.train.optim import AdamW
+from lyceum.train.schedule import Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which model learns which preferences, and how it is judged."""
+
+    model: str = "smollm2-135m-instruct"  # a catalog name, Run, Hugging Face folder or .gguf file
+    data: str = HAPPINESS  # a name, or a .jsonl file of {"prompt", "chosen", "rejected"}
+    limit: int = 0  # pairs to learn from; 0 takes all
+    pairs_per_batch: int = 8
+    context_tokens: int = 256
+    dpo: Dpo = Dpo()
+    lora: LoraConfig = LoraConfig()
+    fit: FitConfig = FitConfig(
+        steps=50, optimizer=AdamW(rate=5e-4, weight_decay=0.0), schedule=Cosine(warmup=5, floor=0.05)
+    )
+    judge: str = ""  # the model that judges continuations (a sentiment finetune); "" leaves that measure out
+    held_out_pairs: int = 200
+    continuations: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.pairs_per_batch, self.held_out_pairs, self.continuations) < 1 or self.limit < 0:
+            raise ConfigError(
+                f"preference has pairs_per_batch={self.pairs_per_batch}, held_out_pairs={self.held_out_pairs}, "
+                f"continuations={self.continuations}, limit={self.limit}; all must be at least 1 (limit may be 0 for all)"
+            )
+
+
+CONFIG = Config
+WORDS = ("model", "data")
+
+
+def run(config: Config) -> Run:
+    """Measure, train, measure again; come back to a finished Run at once."""
+    judges = [locate(config.judge).origin] if config.judge else []
+    inputs = [locate(config.model).origin, origin_of(config.data), *judges]
+    made = Run.create("preference", config, inputs=inputs, name=Path(config.data).stem)
+    if made.is_finished:
+        return made
+    with made.guarded():
+        seed_everything(config.seed)
+        opened = load(config.model)
+        if lora.layers(opened.model):
+            lora.fold(opened.model)  # an adapter to start from becomes part of the reference
+        pairs = [tokenize_pair(opened.tokenizer, p) for p in read_preferences(config.data, Part.TRAIN)]
+        pairs = pairs[: config.limit or None]
+        check_examples(
+            [e for pair in pairs for e in (pair.chosen, pair.rejected)], context_tokens=config.context_tokens
+        )
+        references = alignment.score_pairs(opened.engine(), pairs)
+        source = PreferencePairs(
+            pairs, references,
+            pairs_per_batch=config.pairs_per_batch, context_tokens=config.context_tokens, seed=config.seed,
+        )  # fmt: skip
+        lora.attach(opened.model, config.lora)
+        longest = max(len(e.tokens) for pair in pairs for e in (pair.chosen, pair.rejected))
+        plan = planning.plan(opened.model, config.fit, rows=2 * config.pairs_per_batch, context_tokens=longest)
+
+        def save(folder: Path) -> None:
+            lora.save_adapter(opened.model, folder, base=config.model)
+            opened.tokenizer.save(folder)
+
+        fitted = fit(
+            opened.model, source, config.dpo, config.fit,
+            run=made, save_weights=save, flops_per_token=plan.flops_per_token,
+        )  # fmt: skip
+        with made.write("model") as folder:
+            save(folder)
+        aligned = _measure(opened, config)
+        with made.write("continuations.jsonl") as file:
+            file.write_text(
+                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(aligned)), encoding="utf-8"
+            )
+        reports.write_training(made, plan, fitted)
+        made.finish({"pairs": len(pairs)} | aligned.summary() | asdict(fitted))
+    return made
+
+
+def _measure(opened: Loaded, config: Config) -> Alignment:
+    held_out = read_preferences(config.data, Part.HELD_OUT)[: config.held_out_pairs]
+    pairs = [tokenize_pair(opened.tokenizer, preference) for preference in held_out]
+    if not config.judge:
+        return alignment.measure(opened, pairs, judge=None, prefixes=())
+    texts = [snippet.text for snippet in snippets.clear_snippets(Part.HELD_OUT)]
+    prefixes = alignment.first_words(texts)[: config.continuations]
+    return alignment.measure(opened, pairs, judge=load(config.judge), prefixes=prefixes)
+
+
+def _rows(aligned: Alignment) -> Iterator[dict[str, Any]]:
+    sides = zip(
+        aligned.before.continuations,
+        aligned.before.happy,
+        aligned.after.continuations,
+        aligned.after.happy,
+        strict=True,
+    )
+    for before, was_happy, after, is_happy in sides:
+        yield {
+            "prefix": before.prefix, "before": before.text, "happy_before": was_happy,
+            "after": after.text, "happy_after": is_happy,
+        }  # fmt: skip
