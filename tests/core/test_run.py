@@ -1,0 +1,151 @@
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lyceum.core import files
+from lyceum.core.errors import CheckpointError, ResourceError
+from lyceum.core.run import Run, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    size: int = 1
+
+
+def finished(kind: str = "tokenizer", *, size: int = 1, inputs: tuple[str, ...] = ()) -> Run:
+    run = Run.create(kind, Config(size=size), inputs=inputs, name="small")
+    with run.write("model") as folder:
+        folder.mkdir()
+        (folder / "weights").write_text(f"{size}")
+    run.finish({"size": size})
+    return run
+
+
+def test_the_same_config_and_inputs_are_the_same_run() -> None:
+    first = finished()
+    again = Run.create("tokenizer", Config(), name="small")
+    assert again.id == first.id
+    assert again.is_finished
+    for config, inputs in ((Config(size=2), []), (Config(), ["catalog:x"])):
+        other = Run.create("tokenizer", config, inputs=inputs, name="small")
+        other.close()
+        assert other.id != first.id
+
+
+def test_a_finished_run_is_sealed_and_knows_its_outputs() -> None:
+    run = finished()
+    told = json.loads((run.directory / "run.json").read_text())
+    assert told["outputs"]["model/weights"]["sha256"] == files.sha256(run.directory / "model" / "weights")
+    assert told["status"] == "finished"
+    with pytest.raises(CheckpointError, match="is finished and cannot be written to"):
+        run.metrics(step=1)
+    with pytest.raises(CheckpointError, match="is finished"), run.write("more"):
+        pass
+
+
+def test_open_takes_ids_beginnings_paths_and_steps() -> None:
+    run = Run.create("pretrain", Config(), name="small")
+    for step in (10, 20):
+        with run.write(f"checkpoints/{step:06}") as folder:
+            folder.mkdir()
+    run.finish({})
+    for reference in (run.id, "pretrain/sm", "small", str(run.directory)):
+        assert Run.open(reference).id == run.id
+    assert Run.open(f"{run.id}@10").folder.name == "000010"
+    assert Run.open(run.id).folder.name == "000020"
+    with pytest.raises(CheckpointError, match="no checkpoint at step 30; it has 10, 20"):
+        _ = Run.open(f"{run.id}@30").folder
+    with pytest.raises(CheckpointError, match=rf"no Run 'pretrain/smalk.*did you mean '{run.id}'"):
+        Run.open("pretrain/smalk-000000")
+
+
+def test_lineage_goes_back_to_the_sources_and_protects_parents() -> None:
+    parent = finished(inputs=("catalog:text",))
+    child = finished("pretrain", inputs=(parent.id,))
+    assert [(depth, name) for depth, name, _ in child.ancestors()] == [
+        (0, child.id),
+        (1, parent.id),
+        (2, "catalog:text"),
+    ]
+    with pytest.raises(CheckpointError, match=f"{parent.id} is a parent of {child.id}"):
+        parent.remove()
+    child.remove()
+    parent.remove()
+    assert Run.all() == []
+
+
+def test_two_processes_cannot_work_on_one_run() -> None:
+    run = Run.create("pretrain", Config(), name="small")
+    with pytest.raises(ResourceError, match="worked on by another process"):
+        Run.create("pretrain", Config(), name="small")
+    run.close()
+    Run.create("pretrain", Config(), name="small").close()
+
+
+def test_a_failed_run_tells_why_and_can_be_resumed() -> None:
+    run = Run.create("pretrain", Config(), name="small")
+    with pytest.raises(ValueError, match="broken"), run.guarded():
+        raise ValueError("broken")
+    assert Run.open(run.id).manifest.error == "ValueError: broken"
+    again = Run.create("pretrain", Config(), name="small")
+    assert again.manifest.status is Status.RUNNING
+    again.close()
+
+
+def test_what_raises_while_writing_leaves_nothing_behind() -> None:
+    run = Run.create("pretrain", Config(), name="small")
+    with pytest.raises(ValueError, match="half"), run.write("model") as folder:
+        folder.mkdir()
+        (folder / "weights").write_text("x")
+        raise ValueError("half")
+    assert not (run.directory / "model").exists()
+    assert not list(run.directory.glob(".*partial"))
+    run.close()
+
+
+def test_rewinding_forgets_later_steps_and_broken_lines() -> None:
+    run = Run.create("pretrain", Config(), name="small")
+    for step in range(1, 6):
+        run.metrics(step=step, loss=1.0 / step)
+    with (run.directory / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    run.rewind(3)
+    assert [row["step"] for row in run.read_metrics()] == [1, 2, 3]
+    run.close()
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 64 KiB: writing more fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "notes.txt"
+    files.write_text(target, "old")
+    with pytest.raises(ResourceError, match=r"no room to write .*notes.txt.*what was there is kept"):
+        files.write_text(target, "x" * 100_000)
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["notes.txt"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "notes.txt"
+    files.write_text(target, "old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from lyceum.core import files\n"
+        "with files.atomic(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('new and half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(target)], check=False).returncode == -9
+    assert target.read_text() == "old"
