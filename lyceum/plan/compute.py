@@ -1,0 +1,88 @@
+"""How many floating-point operations a token costs, from the config alone; a multiplication and an addition are two.
+
+Only matrix products are counted, as is usual: norms, activations and softmax grow with the width, not with its square.
+Attention is counted over whole rows: the half that a causal mask hides is not discounted. Both are the conventions of
+model FLOPs utilisation, MFU (PaLM, Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+"""
+
+from dataclasses import dataclass
+
+from lyceum.model.adapters.lora import LoraConfig
+from lyceum.model.config import ModelConfig
+from lyceum.model.count import count, linear_shapes
+
+QKV = ("attention.query", "attention.key", "attention.value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Operations a token."""
+
+    forward: float
+    backward: float
+
+    @property
+    def training(self) -> float:
+        """Forward and backward."""
+        return self.forward + self.backward
+
+
+def flops_per_token(config: ModelConfig, *, context_tokens: int, lora: LoraConfig | None = None) -> Flops:
+    """The matrix products of rows of `context_tokens`, logits at every position.
+
+    Fully trained, the backward pass is twice the forward one: a product for the inputs' gradient and one for the
+    weights'. With LoRA the frozen weights have none, and neither has anything that lies before the first adapter.
+    """
+    products = 2.0 * context_tokens * config.num_heads * config.head_dim  # queries with keys, or shares with values
+    linears = {name: 2.0 * rows * columns for name, (rows, columns) in linear_shapes(config).items()}
+    head = 2.0 * config.vocab_size * config.dim
+    forward = config.num_layers * (sum(linears.values()) + 2 * products) + head
+    if lora is None:
+        return Flops(forward=forward, backward=2 * forward)
+    first = _lora_block(config, lora, products, has_earlier=False)
+    other = _lora_block(config, lora, products, has_earlier=True)
+    return Flops(
+        forward=forward + config.num_layers * sum(_lora_linears(config, lora).values()),
+        backward=first + (config.num_layers - 1) * other + head,
+    )
+
+
+def rule_of_thumb(config: ModelConfig, *, context_tokens: int) -> float:
+    """Training FLOPs a token as `6 N + 12 L T d`: equal to `flops_per_token(...).training` of a fully trained model.
+
+    N: weights of all matrices with the head; L: layers; T: tokens of a row; d: heads times their width.
+    Source: as above, and Kaplan et al. 2020, arXiv:2001.08361, section 2.1.
+    """
+    weights = count(config).blocks + config.vocab_size * config.dim
+    attention = 12 * config.num_layers * context_tokens * config.num_heads * config.head_dim
+    return 6.0 * weights + attention
+
+
+def utilisation(tokens_per_s: float, *, flops_per_token: float, peak_flops: float) -> float:
+    """MFU: the share of the devices' peak that the model's own operations take."""
+    return tokens_per_s * flops_per_token / peak_flops
+
+
+def _lora_linears(config: ModelConfig, lora: LoraConfig) -> dict[str, float]:
+    """Forward operations of each adapter of a block: through the narrow product and out of it."""
+    shapes = linear_shapes(config)
+    return {name: 2.0 * lora.rank * sum(shapes[name]) for name in lora.targets if name in shapes}
+
+
+def _lora_block(config: ModelConfig, lora: LoraConfig, products: float, *, has_earlier: bool) -> float:
+    """Backward operations of one block; `has_earlier`: an adapter in an earlier block needs its input's gradient."""
+    shapes, adapters = linear_shapes(config), _lora_linears(config, lora)
+    learns = {name: has_earlier or name in adapters for name in QKV}
+    needs_input = dict.fromkeys(QKV, has_earlier)
+    needs_input["attention.output"] = any(learns.values())
+    after_attention = needs_input["attention.output"] or "attention.output" in adapters
+    needs_input |= {"feed_forward.gate": after_attention, "feed_forward.up": after_attention}
+    needs_input["feed_forward.down"] = after_attention or any(
+        name in adapters for name in ("feed_forward.gate", "feed_forward.up")
+    )
+    total = sum(2.0 * rows * columns for name, (rows, columns) in shapes.items() if needs_input[name])
+    for name in adapters:
+        rows, columns = shapes[name]
+        total += 2.0 * lora.rank * (2 * rows + columns * (2 if needs_input[name] else 1))
+    query, key, value = (learns[name] for name in QKV)
+    return total + products * (query + key + value + (query or key))

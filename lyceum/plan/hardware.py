@@ -1,0 +1,83 @@
+"""The devices a plan can be made for: listed figures of accelerators, measured ones of the machine at hand.
+
+Sources: the makers' data sheets (NVIDIA H200, H100, A100, L40S, Ada GPU architecture); peaks from core/device.py.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from lyceum.core.device import LISTED_PEAKS, pick_device
+from lyceum.core.device import peak_flops as measure_peak
+from lyceum.core.errors import ConfigError, suggestion
+
+# An AMD EPYC 9454 lists 290 W for 48 cores; memory, disks and power supply come on top and are not counted.
+WATTS_PER_CORE = 6.0
+CPU_SHARE = (
+    0.45  # of the measured peak that fit() reaches on two Zen 5 cores: 0.31 at dim 128, 0.44 at 256, 0.60 at 512
+)
+GPU_SHARE = 0.4  # of the listed peak, for well-run training: Llama 3 reached 0.38 to 0.43 (arXiv:2407.21783, table 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """One device."""
+
+    name: str
+    peak_flops: float  # dense matrix products, in bfloat16 where the device multiplies it
+    memory_bytes: int
+    bandwidth: float | None  # bytes a second from its memory; None: not known
+    watts: float  # listed, at full load
+    is_gpu: bool
+    is_bfloat16: bool
+    expected_utilisation: float  # MFU to plan with before anything was measured
+
+
+def _gpu(key: str, name: str, *, gigabytes: int, bandwidth: float, watts: float) -> Hardware:
+    return Hardware(
+        name=name, peak_flops=float(LISTED_PEAKS[key][0]), memory_bytes=gigabytes * 10**9, bandwidth=bandwidth,
+        watts=watts, is_gpu=True, is_bfloat16=True, expected_utilisation=GPU_SHARE,
+    )  # fmt: skip
+
+
+LISTED = {
+    "h200": _gpu("H200", "NVIDIA H200 SXM 141 GB", gigabytes=141, bandwidth=4.8e12, watts=700.0),
+    "h100": _gpu("H100", "NVIDIA H100 SXM 80 GB", gigabytes=80, bandwidth=3.35e12, watts=700.0),
+    "a100": _gpu("A100", "NVIDIA A100 SXM 80 GB", gigabytes=80, bandwidth=2.039e12, watts=400.0),
+    "a100-40gb": _gpu("A100", "NVIDIA A100 SXM 40 GB", gigabytes=40, bandwidth=1.555e12, watts=400.0),
+    "l40s": _gpu("L40S", "NVIDIA L40S 48 GB", gigabytes=48, bandwidth=0.864e12, watts=350.0),
+    "rtx-4090": _gpu("4090", "NVIDIA GeForce RTX 4090 24 GB", gigabytes=24, bandwidth=1.008e12, watts=450.0),
+}
+
+
+def hardware(name: str = "here") -> Hardware:
+    """A listed device, or `here`: this machine, its peak measured in 0.2 s. ConfigError names the nearest."""
+    if name == "here":
+        return _here()
+    if name not in LISTED:
+        hint = suggestion(name, LISTED) or ""
+        raise ConfigError(f"no device {name!r}{hint}; choose of here, {', '.join(LISTED)}")
+    return LISTED[name]
+
+
+def _here() -> Hardware:
+    device = pick_device()
+    if device.kind == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        listed = next((entry for key, entry in LISTED.items() if key.upper() in device.name.upper()), None)
+        return Hardware(
+            name=device.name, peak_flops=float(measure_peak(device)), memory_bytes=int(properties.total_memory),
+            bandwidth=listed.bandwidth if listed else None, watts=listed.watts if listed else 400.0,
+            is_gpu=True, is_bfloat16=True, expected_utilisation=GPU_SHARE,
+        )  # fmt: skip
+    return Hardware(
+        name=device.name,
+        peak_flops=float(measure_peak(device)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        bandwidth=None,
+        watts=WATTS_PER_CORE * torch.get_num_threads(),
+        is_gpu=False,
+        is_bfloat16=device.dtype == torch.bfloat16,
+        expected_utilisation=CPU_SHARE,
+    )

@@ -1,0 +1,195 @@
+"""How much memory training and inference take, by phase, from the config alone.
+
+What the backward pass keeps (activations) is no formula but a count: one micro-batch goes through the model's own code
+on tensors that have shapes and no numbers, and every storage that autograd holds on to is added up, on two and on three
+layers; the rest follow on a line. So the plan stays right when the model's code changes.
+"""
+
+import contextlib
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lyceum.model.adapters.lora import LoraConfig, attach
+from lyceum.model.attend import Attend, AttendSpec, Packed
+from lyceum.model.config import ModelConfig
+from lyceum.model.count import count, linear_shapes
+from lyceum.model.quantized import Scheme, replace_linears, write_scheme
+from lyceum.model.transformer import Transformer
+
+MASTER_BYTES = 4  # parameters, gradients and both moments of AdamW are float32 (train/loop.py multiplies in bfloat16)
+LOGIT_TOKENS = 4096  # predicted tokens whose logits exist at once (train/objectives/language.py)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMemory:
+    """Bytes a device holds during a training step."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int  # of one micro-batch
+    logits: int  # with their gradient
+
+    @property
+    def peak(self) -> int:
+        """The most at once: all of it, when gradients are accumulated over micro-batches; an upper bound otherwise."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceMemory:
+    """Bytes a device holds while answering."""
+
+    weights: int
+    cache_bytes_per_token: int
+    cache: int  # of all tokens of all requests
+
+    @property
+    def total(self) -> int:
+        """Weights and cache."""
+        return self.weights + self.cache
+
+
+def training_memory(
+    config: ModelConfig,
+    *,
+    rows: int,
+    context_tokens: int,
+    is_bfloat16: bool,
+    is_gpu: bool = False,
+    lora: LoraConfig | None = None,
+    base: Scheme | None = None,
+) -> TrainingMemory:
+    """The memory of AdamW training in micro-batches of `rows`; with `base`, LoRA on a quantized model."""
+    learnt = trained_parameters(config, lora)
+    return TrainingMemory(
+        weights=weight_bytes(config, scheme=base, number_bytes=MASTER_BYTES) + (learnt * MASTER_BYTES if lora else 0),
+        gradients=learnt * MASTER_BYTES,
+        optimizer=2 * learnt * MASTER_BYTES,
+        activations=activation_bytes(
+            config,
+            rows=rows,
+            context_tokens=context_tokens,
+            is_bfloat16=is_bfloat16,
+            is_gpu=is_gpu,
+            lora=lora,
+            base=base,
+        ),
+        # of one chunk: float32 log-shares, their gradient, and in bfloat16 the gradient of the logits themselves
+        logits=min(rows * context_tokens, LOGIT_TOKENS) * config.vocab_size * (10 if is_bfloat16 else 8),
+    )
+
+
+def inference_memory(
+    config: ModelConfig, *, tokens: int, number_bytes: int = 2, scheme: Scheme | None = None
+) -> InferenceMemory:
+    """The memory to answer with `tokens` in the cache over all requests, in numbers of `number_bytes` (2: bfloat16)."""
+    per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * number_bytes
+    return InferenceMemory(
+        weights=weight_bytes(config, scheme=scheme, number_bytes=number_bytes),
+        cache_bytes_per_token=per_token,
+        cache=tokens * per_token,
+    )
+
+
+def weight_bytes(config: ModelConfig, *, scheme: Scheme | None = None, number_bytes: int = 2) -> int:
+    """The bytes of all weights; with a scheme the blocks' matrices are packed and the rest stays as it is."""
+    counts = count(config)
+    if scheme is None:
+        return counts.total * number_bytes
+    packed = 0
+    for rows, columns in linear_shapes(config).values():
+        groups = rows * scheme.groups(columns)
+        packed += rows * columns * scheme.bits // 8 + groups * number_bytes
+        packed += 0 if scheme.symmetric else groups * scheme.bits // 8
+    return config.num_layers * packed + (counts.total - counts.blocks) * number_bytes
+
+
+def trained_parameters(config: ModelConfig, lora: LoraConfig | None = None) -> int:
+    """Parameters that learn: all, or the adapters'."""
+    if lora is None:
+        return count(config).total
+    shapes = linear_shapes(config)
+    return config.num_layers * sum(lora.rank * sum(shapes[target]) for target in lora.targets)
+
+
+def activation_bytes(
+    config: ModelConfig,
+    *,
+    rows: int,
+    context_tokens: int,
+    is_bfloat16: bool,
+    is_gpu: bool = False,
+    lora: LoraConfig | None = None,
+    base: Scheme | None = None,
+) -> int:
+    """The bytes autograd keeps of one micro-batch from the forward to the backward pass, without logits.
+
+    For a GPU the fused attention is counted, with the CPU's rules of which operations run in bfloat16.
+    """
+
+    def kept(layers: int) -> int:
+        shallow = replace(config, num_layers=layers)
+        return _kept_bytes(shallow, rows, context_tokens, is_bfloat16, is_gpu=is_gpu, lora=lora, base=base)
+
+    if config.num_layers <= 3:
+        return kept(config.num_layers)
+    two, three = kept(2), kept(3)  # the first layer differs from the others with LoRA
+    return three + (config.num_layers - 3) * (three - two)
+
+
+class _Fused:
+    """Attention as GPUs do it: neither scores nor shares are kept."""
+
+    def __call__(
+        self,
+        layer: int,
+        q: Float[Tensor, "B H T K"],
+        k: Float[Tensor, "B G T K"],
+        v: Float[Tensor, "B G T K"],
+        spec: AttendSpec,
+    ) -> Float[Tensor, "B H T K"]:
+        is_grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=spec.scale, enable_gqa=is_grouped)
+
+
+def _kept_bytes(
+    config: ModelConfig,
+    rows: int,
+    context_tokens: int,
+    is_bfloat16: bool,
+    *,
+    is_gpu: bool,
+    lora: LoraConfig | None,
+    base: Scheme | None,
+) -> int:
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with FakeTensorMode(), _format(is_bfloat16):
+        model = Transformer(config)
+        if base is not None:
+            replace_linears(model, write_scheme(base))
+        if lora is not None:
+            attach(model, lora)
+        own = {tensor.untyped_storage()._cdata for tensor in model.state_dict().values()}
+        tokens = torch.zeros(rows, context_tokens, dtype=torch.int64)
+        attend: Attend = _Fused() if is_gpu else Packed(torch.ones_like(tokens))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            hidden = model(tokens, attend=attend)
+        kept[hidden.untyped_storage()._cdata] = hidden.untyped_storage()
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+
+
+def _format(is_bfloat16: bool) -> contextlib.AbstractContextManager[object]:
+    """The number format of matrix products, as train/loop.py sets it."""
+    return torch.autocast("cpu", torch.bfloat16) if is_bfloat16 else contextlib.nullcontext()

@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lyceum.model.adapters.lora import TARGETS, LoraConfig, attach
+from lyceum.model.config import ModelConfig
+from lyceum.model.transformer import Transformer
+from lyceum.plan.compute import flops_per_token, rule_of_thumb, utilisation
+from tests.small import GPT2, LLAMA
+
+TOKENS = 24
+
+
+def counted(config: ModelConfig, lora: LoraConfig | None = None) -> tuple[float, float]:
+    """What torch counts, a token, forward and backward, on a model without numbers."""
+    with torch.device("meta"):
+        model = Transformer(config)
+        if lora is not None:
+            attach(model, lora)
+        tokens = torch.zeros(3, TOKENS, dtype=torch.long)
+        with FlopCounterMode(display=False) as forward:
+            logits = model.logits(model(tokens))
+        with FlopCounterMode(display=False) as backward:
+            logits.sum().backward()
+    return forward.get_total_flops() / tokens.numel(), backward.get_total_flops() / tokens.numel()
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2, replace(LLAMA, num_layers=1, tie_embeddings=False, num_kv_heads=1)])
+def test_the_count_is_torchs_own(config: ModelConfig) -> None:
+    flops = flops_per_token(config, context_tokens=TOKENS)
+    assert (flops.forward, flops.backward) == counted(config)
+    assert flops.training == rule_of_thumb(config, context_tokens=TOKENS)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [TARGETS, ("attention.query", "attention.value"), ("attention.key",), ("attention.output",), ("feed_forward.down",),
+     ("feed_forward.gate",), ("attention.value", "feed_forward.up")],
+    ids=lambda targets: "+".join(name.partition(".")[2] for name in targets),
+)  # fmt: skip
+@pytest.mark.parametrize("layers", [1, 3])
+def test_frozen_weights_have_no_gradient_products(targets: tuple[str, ...], layers: int) -> None:
+    config, lora = replace(LLAMA, num_layers=layers), LoraConfig(rank=3, targets=targets)
+    flops = flops_per_token(config, context_tokens=TOKENS, lora=lora)
+    assert (flops.forward, flops.backward) == counted(config, lora)
+    assert flops.backward < 1.2 * flops.forward
+
+
+def test_utilisation_is_the_share_of_the_peak() -> None:
+    assert utilisation(1000.0, flops_per_token=2e9, peak_flops=8e12) == 0.25

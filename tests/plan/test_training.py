@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+import pytest
+
+from lyceum.core.config import to_json
+from lyceum.model.adapters.lora import LoraConfig
+from lyceum.plan.cost import Rates
+from lyceum.plan.hardware import LISTED, Hardware
+from lyceum.plan.training import Plan, compare, comparison_table, plan_training
+from tests.small import LLAMA
+
+
+def planned(*, hardware: Hardware = LISTED["h100"], lora: LoraConfig | None = None, steps: int = 10) -> Plan:
+    return plan_training(
+        LLAMA, hardware=hardware, rows=4, context_tokens=32, steps=steps, accumulate=2, devices=2, utilisation=0.5,
+        lora=lora, rates=Rates(money_per_device_hour=2.0),
+    )  # fmt: skip
+
+
+def test_the_figures_follow_from_each_other() -> None:
+    plan = planned()
+    assert plan.tokens == 4 * 32 * 2 * 2 * 10
+    assert plan.flops == plan.flops_per_token * plan.tokens
+    assert plan.tokens_per_s * plan.cost.seconds == pytest.approx(plan.tokens)
+    assert plan.tokens_per_s * plan.flops_per_token == pytest.approx(2 * plan.hardware.peak_flops * 0.5)
+    assert plan.trained_parameters == plan.parameters.total
+    assert planned(steps=20).cost.seconds == pytest.approx(2 * plan.cost.seconds)
+
+
+def test_lora_takes_less_of_everything() -> None:
+    whole, lora = planned(), planned(lora=LoraConfig(rank=2))
+    assert lora.flops < whole.flops and lora.peak_memory_bytes < whole.peak_memory_bytes
+    assert lora.trained_parameters < whole.trained_parameters and lora.cost.kwh < whole.cost.kwh
+
+
+def test_a_model_too_large_is_said_so() -> None:
+    tiny = replace(LISTED["h100"], memory_bytes=10_000)
+    assert planned().fits and not planned(hardware=tiny).fits
+    assert "DOES NOT FIT" in planned(hardware=tiny).table()
+
+
+def test_the_table_tells_what_a_person_asks() -> None:
+    table = planned().table()
+    for word in ("parameters", "tokens", "memory", "time", "energy", "money", "H100"):
+        assert word in table
+    assert to_json(planned())["memory"]["weights"] == planned().memory.weights
+
+
+def test_the_plan_stands_beside_what_was_measured() -> None:
+    plan = planned()
+    rows = compare(plan, {"loss": 3.0, "seconds": 2 * plan.cost.seconds, "peak_memory_bytes": plan.peak_memory_bytes})
+    assert [(row.name, row.ratio) for row in rows] == [("seconds", 2.0), ("peak_memory_bytes", 1.0)]
+    assert "2.00" in comparison_table(rows)
