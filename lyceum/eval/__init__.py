@@ -1,0 +1,1 @@
+"""Evaluation: tasks, the harness that asks an engine, and scores with intervals."""

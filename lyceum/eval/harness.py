@@ -1,0 +1,214 @@
+"""The harness: asks an engine about a task's samples and grades what it says.
+
+It speaks to models through an Engine's words only: log-likelihoods are requests with `score_from`, answers are requests
+with `max_tokens`.
+"""
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.core.log import Progress
+from lyceum.core.request import Engine, Reply, Request, Sampling
+from lyceum.eval.score import Comparison, Estimate, compare, estimate
+from lyceum.eval.task import Ask, Option, Prompt, Sample, Scores, Task
+from lyceum.eval.tasks.text import windows
+from lyceum.tokenizer.chat import render
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+AHEAD = 64  # samples submitted before the first of them is read: enough to fill every pass of the engine
+SCORE_ONLY = Sampling(max_tokens=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A task's mean grade with its 95 % interval, and everything it came from."""
+
+    name: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    grades: tuple[float, ...]
+    weights: tuple[float, ...]
+    seconds: float
+    figures: dict[str, Estimate]  # the other grades
+    rows: tuple[dict[str, Any], ...]  # one a sample: id, grade, and what the model said
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the samples, as JSON."""
+        others = {name: [figure.mean, figure.low, figure.high] for name, figure in self.figures.items()}
+        named = {"task": self.name, "metric": self.metric, "mean": self.mean, "low": self.low, "high": self.high}
+        return {**named, "n": self.n, "seconds": self.seconds, "figures": others}
+
+
+def evaluate(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    task: Task,
+    *,
+    context_tokens: int,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Result:
+    """Grade the model on the task, or on `limit` samples drawn by `seed`. Longer prompts lose their beginning."""
+    samples = select(task.samples(), limit=limit, seed=seed)
+    if not samples:
+        raise DataError(f"{task.name} has no samples; check its data")
+    started = time.monotonic()
+    asker = _Asker(engine, tokenizer, task, context_tokens=context_tokens)
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, list[float]] = {}
+    total = weight = 0.0
+    with Progress(task.name, total=len(samples)) as bar:
+        for sample, reply in asker.replies(samples):
+            rows.append({"id": sample.id, "grade": task.grade(sample, reply), **_said(sample, reply)})
+            for name, figure in task.figures(sample, reply).items():
+                figures.setdefault(name, []).append(figure)
+            total, weight = total + rows[-1]["grade"] * sample.weight, weight + sample.weight
+            bar.update(1, **{str(task.metric): f"{total / weight:.3f}"})
+    grades, weights = tuple(row["grade"] for row in rows), tuple(sample.weight for sample in samples)
+    whole = estimate(grades, weights=weights)
+    return Result(
+        name=task.name,
+        metric=str(task.metric),
+        mean=whole.mean,
+        low=whole.low,
+        high=whole.high,
+        n=whole.n,
+        grades=grades,
+        weights=weights,
+        seconds=time.monotonic() - started,
+        figures={name: estimate(numbers, weights=weights) for name, numbers in figures.items() if name != task.metric},
+        rows=tuple(rows),
+    )
+
+
+def compare_results(first: Result, second: Result) -> Comparison:
+    """How the second result differs from the first on the same samples; DataError when they are not the same."""
+    ids = [[row["id"] for row in result.rows] for result in (first, second)]
+    if (first.name, first.metric) != (second.name, second.metric) or ids[0] != ids[1]:
+        raise DataError(
+            f"{first.name} ({first.metric}, n={first.n}) and {second.name} ({second.metric}, n={second.n}) have other"
+            " samples; evaluate both with the same task, limit and seed"
+        )
+    return compare(first.grades, second.grades, weights=first.weights)
+
+
+def select(samples: Sequence[Sample], *, limit: int | None, seed: int) -> list[Sample]:
+    """All samples, or `limit` of them drawn without repetition, in their own order."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}; it must be at least 1 (leave it out for all)")
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    return [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), limit))]
+
+
+def encode_option(tokenizer: Tokenizer, option: Option) -> tuple[tuple[int, ...], int]:
+    """An option's tokens and the number of the first that is scored, at least 1.
+
+    Prompt and text are encoded together and cut where the prompt alone ends, spaces at its end counted to the text: so
+    the model sees the tokens it learnt on. An empty prompt is the beginning of a document.
+    """
+    if not isinstance(option.prompt, str):
+        prompt = encode_prompt(tokenizer, option.prompt)
+        return (*prompt, *tokenizer.encode(option.text)), len(prompt)
+    kept = option.prompt.rstrip()
+    whole = tokenizer.encode(option.prompt + option.text)
+    start = len(tokenizer.encode(kept))
+    first = _beginning(tokenizer) if tokenizer.settings.add_bos or not kept else ()
+    if not first and not kept:
+        raise ConfigError("this tokenizer has no token to begin a text with, so an empty prompt cannot be scored")
+    tokens = (*first, *whole)
+    return tokens, max(1, min(len(first) + start, len(tokens) - 1))
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> tuple[int, ...]:
+    """The tokens a model goes on from: plain text, or a conversation in its chat template up to the answer."""
+    if isinstance(prompt, str):
+        first = _beginning(tokenizer) if tokenizer.settings.add_bos or not prompt else ()
+        return (*first, *tokenizer.encode(prompt))
+    return render(tokenizer, prompt, add_generation_prompt=True).tokens
+
+
+class _Asker:
+    """Turns samples into requests and their replies into what a task grades, many samples at a time."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, task: Task, *, context_tokens: int) -> None:
+        self.engine, self.tokenizer, self.task, self.context_tokens = engine, tokenizer, task, context_tokens
+        asks: dict[Ask, Callable[[Sample], Callable[[], Reply | Scores]]] = {
+            Ask.CHOICE: self._choice,
+            Ask.LIKELIHOOD: self._likelihood,
+            Ask.TEXT: self._text,
+        }
+        self.ask = asks[task.ask]
+
+    def replies(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Reply | Scores]]:
+        """Each sample's reply, in order, while the next ones are already with the engine."""
+        pending: deque[tuple[Sample, Callable[[], Reply | Scores]]] = deque()
+        for sample in samples:
+            pending.append((sample, self.ask(sample)))
+            if len(pending) >= AHEAD:
+                asked, wait = pending.popleft()
+                yield asked, wait()
+        while pending:
+            asked, wait = pending.popleft()
+            yield asked, wait()
+
+    def _choice(self, sample: Sample) -> Callable[[], Scores]:
+        streams = []
+        for option in sample.options:
+            tokens, score_from = encode_option(self.tokenizer, option)
+            cut = max(0, len(tokens) - self.context_tokens)
+            request = Request(tokens=tokens[cut:], sampling=SCORE_ONLY, score_from=max(1, score_from - cut))
+            streams.append(self.engine.submit(request))
+        return lambda: Scores(logprobs=tuple(stream.reply().prompt_logprobs for stream in streams))
+
+    def _likelihood(self, sample: Sample) -> Callable[[], Scores]:
+        """A document without a token to begin with: its first token counts as one of vocab_size equal ones."""
+        first = _beginning(self.tokenizer)
+        tokens = (*first, *self.tokenizer.encode(sample.document))
+        unseen = () if first else (-math.log(self.tokenizer.vocab_size),)
+        streams = [
+            self.engine.submit(
+                Request(
+                    tokens=tokens[window.start : window.end],
+                    sampling=SCORE_ONLY,
+                    score_from=window.score_from - window.start,
+                )
+            )
+            for window in windows(len(tokens), context_tokens=self.context_tokens, stride=self.context_tokens // 2)
+        ]
+        return lambda: Scores(logprobs=((*unseen, *(p for s in streams for p in s.reply().prompt_logprobs)),))
+
+    def _text(self, sample: Sample) -> Callable[[], Reply]:
+        room = self.context_tokens - self.task.sampling.max_tokens
+        if room < 1:
+            raise ConfigError(
+                f"{self.task.name} generates {self.task.sampling.max_tokens} tokens; the context of"
+                f" {self.context_tokens} leaves no room for a prompt, use a model with a longer one"
+            )
+        tokens = encode_prompt(self.tokenizer, self.task.prompt(sample))[-room:]
+        return self.engine.submit(Request(tokens=tokens, sampling=self.task.sampling)).reply
+
+
+def _beginning(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The token a document begins after: bos, else the end of the document before it."""
+    if tokenizer.bos_id is not None:
+        return (tokenizer.bos_id,)
+    return tokenizer.settings.eos_ids[:1]
+
+
+def _said(sample: Sample, reply: Reply | Scores) -> Mapping[str, Any]:
+    """What a row of results keeps of a reply."""
+    if isinstance(reply, Reply):
+        return {"text": reply.text, "finish": reply.finish.value, "solution": sample.solution}
+    if sample.options:
+        return {"right": sample.right, "logprobs": list(reply.sums)}
+    return {"nats": -reply.sums[0], "tokens": len(reply.logprobs[0]), "bytes": sample.weight}

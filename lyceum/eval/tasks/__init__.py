@@ -1,0 +1,1 @@
+"""The tasks: multiple choice, labels as replies, running text, and answers compared with a solution."""

@@ -1,0 +1,118 @@
+import dataclasses
+import json
+import random
+
+import pytest
+
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.core.request import Sampling
+from lyceum.eval.harness import compare_results, encode_option, encode_prompt, evaluate, select
+from lyceum.eval.task import Option, Sample, Task
+from lyceum.eval.tasks.choice import Choice, Metric
+from lyceum.eval.tasks.exact import LastNumber
+from lyceum.eval.tasks.text import make as make_text
+from lyceum.infer.engine import Engine
+from tests.eval.listener import Listener
+from tests.infer.tiny import END, byte_tokenizer, tiny_model
+
+TOKENIZER = byte_tokenizer()
+
+
+def questions(count, *, seed=0, num_options=4, mark="right"):
+    source = random.Random(seed)
+    samples = []
+    for number in range(count):
+        right = source.randrange(num_options)
+        texts = [f" wrong {source.random()}" for _ in range(num_options)]
+        texts[right] = f" {mark} {source.random()}"
+        options = tuple(Option(prompt=f"Question {number}?", text=text) for text in texts)
+        samples.append(Sample(id=str(number), options=options, right=right))
+    return Choice(name="quiz", metric=Metric.ACC, all=tuple(samples))
+
+
+def knows(tokens, t):
+    return -0.1 if b"right" in bytes(token for token in tokens if token < 256) else -1.0
+
+
+def test_the_tasks_are_tasks():
+    assert isinstance(questions(1), Task) and isinstance(make_text("t", ["a"]), Task)
+    assert isinstance(LastNumber(name="n", all=()), Task)
+
+
+def test_a_model_that_prefers_what_is_right_scores_one():
+    result = evaluate(Listener(knows), TOKENIZER, questions(100), context_tokens=100)
+    assert (result.mean, result.high, result.n, set(result.grades)) == (1.0, 1.0, 100, {1.0})
+    assert result.low > 0.95
+
+
+def test_a_model_that_guesses_scores_chance():
+    source = random.Random(3)
+    result = evaluate(Listener(lambda tokens, t: -source.random()), TOKENIZER, questions(600), context_tokens=100)
+    assert result.low < 0.25 < result.high and result.high - result.low < 0.08
+
+
+def test_a_real_engine_scores_chance_without_knowledge():
+    engine = Engine(tiny_model(), TOKENIZER)
+    result = evaluate(engine, TOKENIZER, questions(80, mark="wrong"), context_tokens=96)
+    assert result.low < 0.25 < result.high
+
+
+def test_answers_in_words_go_through_the_task():
+    samples = tuple(Sample(id=str(n), prompt=f"{n} + 1 = ", solution=str(n + 1)) for n in range(100))
+    task = LastNumber(name="sums", all=samples, sampling=Sampling(max_tokens=8))
+    engine = Listener(answer=lambda tokens: f"I say {int(bytes(tokens).split()[0]) // 2 * 2 + 1}")
+    result = evaluate(engine, TOKENIZER, task, context_tokens=30)
+    assert result.mean == 0.5 and result.grades[:4] == (1.0, 0.0, 1.0, 0.0)
+    assert result.rows[0] == {"id": "0", "grade": 1.0, "text": "I say 1", "finish": "stop", "solution": "1"}
+    with pytest.raises(ConfigError, match="leaves no room"):
+        evaluate(engine, TOKENIZER, task, context_tokens=8)
+
+
+def test_spaces_at_the_end_of_a_prompt_belong_to_what_is_scored():
+    whole = tuple(TOKENIZER.encode("ab  cd"))
+    assert encode_option(TOKENIZER, Option(prompt="ab ", text=" cd")) == (whole, 2)
+    assert encode_option(TOKENIZER, Option(prompt="", text="cd")) == ((END, *whole[-2:]), 1)
+    assert encode_option(TOKENIZER, Option(prompt="  ", text="cd")) == ((END, *TOKENIZER.encode("  cd")), 1)
+    assert encode_prompt(TOKENIZER, "ab") == whole[:2]
+    with pytest.raises(ConfigError, match="no token to begin"):
+        encode_option(byte_tokenizer(eos_ids=()), Option(prompt="", text="cd"))
+
+
+def test_the_beginning_of_what_does_not_fit_is_cut():
+    engine = Listener(context_tokens=10)
+    sample = Sample(
+        id="0", options=(Option(prompt="0123456789", text=" abcd"), Option(prompt="0", text=" " + "x" * 12))
+    )
+    task = Choice(name="t", metric=Metric.ACC, all=(sample,))
+    evaluate(engine, TOKENIZER, task, context_tokens=10)
+    assert [(bytes(request.tokens), request.score_from) for request in engine.requests] == [
+        (b"56789 abcd", 5),
+        (b"x" * 10, 1),
+    ]
+
+
+def test_a_limit_draws_the_same_samples_for_every_model():
+    samples = questions(50).samples()
+    drawn = select(samples, limit=10, seed=1)
+    assert drawn == select(samples, limit=10, seed=1) != select(samples, limit=10, seed=2)
+    assert drawn == sorted(drawn, key=lambda sample: int(sample.id)) and len(set(drawn)) == 10
+    assert select(samples, limit=None, seed=0) == select(samples, limit=99, seed=0) == list(samples)
+    with pytest.raises(ConfigError, match="limit is 0"):
+        select(samples, limit=0, seed=0)
+
+
+def test_a_result_is_json_and_pairs_with_another_of_the_same_samples():
+    task = questions(60)
+    good, bad = (evaluate(Listener(f), TOKENIZER, task, context_tokens=99) for f in (knows, lambda tokens, t: -1.0))
+    assert json.loads(json.dumps(good.summary()))["figures"]["acc_norm"][0] == 1.0
+    assert json.loads(json.dumps(good.rows))[0].keys() == {"id", "grade", "right", "logprobs"}
+    assert compare_results(good, good).p == 1.0
+    told = compare_results(good, bad)
+    assert told.difference < 0 and told.high < 0 and told.p < 1e-6
+    with pytest.raises(DataError, match="other samples"):
+        compare_results(good, dataclasses.replace(bad, rows=bad.rows[1:]))
+
+
+def test_a_task_without_samples_is_refused():
+    with pytest.raises(DataError, match="no samples"):
+        evaluate(Listener(), TOKENIZER, questions(0), context_tokens=10)

@@ -1,0 +1,71 @@
+import math
+import random
+
+import pytest
+
+from lyceum.core.errors import DataError
+from lyceum.eval.score import compare, estimate, mcnemar, wilson
+
+
+def test_wilson_agrees_with_published_values():
+    """Newcombe 1998, Statistics in Medicine 17:857, table I."""
+    for successes, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(29, 29)[1] == 1.0
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.5, 40), (0.1, 60), (0.25, 200)])
+def test_wilson_covers_the_truth_95_times_in_100(share, n):
+    covered = sum(
+        math.comb(n, k) * share**k * (1 - share) ** (n - k)
+        for k in range(n + 1)
+        if wilson(k, n)[0] <= share <= wilson(k, n)[1]
+    )
+    assert 0.93 < covered < 0.98
+
+
+def test_the_bootstrap_covers_the_truth_too():
+    source = random.Random(0)
+    covered = 0
+    for trial in range(60):
+        grades = [source.gauss(3, 1) for _ in range(40)]
+        told = estimate(grades, seed=trial)
+        covered += told.low <= 3 <= told.high
+        assert told.low < told.mean < told.high
+    assert covered >= 51  # fewer has a probability of 0.1 % at 95 % coverage
+
+
+def test_weights_make_a_ratio_of_sums():
+    assert estimate([2.0, 8.0], weights=[30.0, 10.0]).mean == pytest.approx((2 * 30 + 8 * 10) / 40)
+    assert estimate([0.0, 1.0], weights=[3.0, 1.0]).mean == 0.25
+
+
+def test_a_result_compared_with_itself_is_no_different():
+    for grades in ([0.0, 1.0, 1.0], [0.3, 2.0, 5.0]):
+        told = compare(grades, grades)
+        assert (told.p, told.difference, told.low, told.high) == (1.0, 0.0, 0.0, 0.0)
+
+
+def test_a_clear_difference_is_found_and_noise_is_not():
+    source = random.Random(1)
+    base = [float(source.random() < 0.5) for _ in range(300)]
+    better = [1.0 if source.random() < 0.3 else grade for grade in base]
+    assert compare(base, better).p < 1e-6 and compare(base, better).low > 0
+    assert compare(better, base).high < 0
+    numbers = [source.gauss(0, 1) for _ in range(200)]
+    assert compare(numbers, [number + source.gauss(0.5, 1) for number in numbers]).p < 0.01
+    flukes = sum(compare(numbers, [n + source.gauss(0, 1) for n in numbers], seed=i).p < 0.05 for i in range(20))
+    assert flukes <= 4
+
+
+def test_mcnemar_is_the_exact_binomial_test():
+    assert mcnemar(0, 0) == mcnemar(5, 5) == 1.0
+    assert mcnemar(9, 1) == mcnemar(1, 9) == pytest.approx(22 / 1024)
+    assert 0 <= mcnemar(4000, 6000) < 1e-80
+
+
+def test_grades_that_cannot_be_used_are_refused():
+    with pytest.raises(DataError, match="no grades"):
+        estimate([])
+    with pytest.raises(DataError, match="2 and 1 grades"):
+        compare([1.0, 0.0], [1.0])
