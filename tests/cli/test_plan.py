@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lyceum.cli.main import main
+from lyceum.core.config import to_json
+from lyceum.model.config import ModelConfig
+
+CONFIG = ModelConfig(
+    vocab_size=512, dim=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=16, ffn_dim=176, context_tokens=128
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A small model's config."""
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(to_json(CONFIG)))
+    return str(path)
+
+
+def planned(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["plan", *words, "--device", "h200", "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_default_is_twenty_tokens_a_parameter(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    training = planned(capsys, file)["training"]
+    assert training["parameters"]["total"] == sum(training["parameters"].values()) / 2
+    assert 0 <= training["tokens"] - 20 * training["parameters"]["total"] < training["tokens_per_step"]
+
+
+def test_twice_the_tokens_take_twice_the_time_and_money(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rate = ("--rates.money-per-device-hour", "2")
+    once, twice = (planned(capsys, file, "--tokens", tokens, *rate)["training"] for tokens in ("1024000", "2.048e6"))
+    for name in ("seconds", "kwh", "money"):
+        assert twice["cost"][name] == pytest.approx(2 * once["cost"][name])
+
+
+def test_integer_weights_and_adapters_take_less(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    full = planned(capsys, file)
+    small = planned(capsys, file, "--lora.rank", "4", "--scheme.bits", "4", "--scheme.group", "16")
+    assert small["answering"]["weights"] < full["answering"]["weights"]
+    assert small["training"]["memory"]["optimizer"] < full["training"]["memory"]["optimizer"]
+    assert small["training"]["trained_parameters"] < full["training"]["trained_parameters"]
+
+
+def test_the_table_is_for_people(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, "--device", "h200"]) == 0
+    text = capsys.readouterr().out
+    for part in ("parameters", "NVIDIA H200", "fits", "kWh", "answering, 1 at once with 128 tokens", "a token"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "h20"], "no device 'h20'; did you mean 'h200'?"),
+        (["--rows", "0"], "plan.rows is 0; it must be at least 1"),
+        (["--tokens", "-5"], "tokens must be at least 1"),
+        (["--context-tokens", "4096"], "context_tokens 1 to 128"),
+        (["--utilisation", "2"], "utilisation is 2.0"),
+        (["--rates.pue", "0.5"], "pue must be 1 or more"),
+        (["--scheme.bits", "3"], "it must be 4 or 8"),
+    ],
+)
+def test_mistakes_are_one_line(file: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, *words]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("lyceum: ") and text.count("\n") == 1 and message in text
+
+
+def test_a_config_of_another_shape_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.json"
+    path.write_text('{"vocab_siz": 3}')
+    assert main(["plan", str(path)]) == 2
+    assert "has no key 'vocab_siz'; did you mean 'vocab_size'?" in capsys.readouterr().err
