@@ -1,0 +1,121 @@
+import json
+
+import pytest
+
+from lyceum.catalog import sources
+from lyceum.catalog.datasets import BENCHMARK_FILES
+from lyceum.core.errors import ConfigError
+from lyceum.core.run import Run, Status
+from lyceum.model.weights import save_folder
+from lyceum.recipes import evaluate
+from lyceum.recipes.evaluate import Config, articles, check, known_tasks
+from tests.infer.tiny import byte_tokenizer, tiny_model
+
+ROWS = [{"goal": f"Do {n}?", "sol1": "with a knife", "sol2": "with a spoon", "label": n % 2} for n in range(12)]
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "tiny"
+    save_folder(tiny_model(), folder)
+    byte_tokenizer().save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library that holds two small benchmarks."""
+
+    def rows(folder, name):
+        return ROWS if name in ("piqa", "mmlu/law", "mmlu/art") else pytest.fail(name)
+
+    monkeypatch.setattr(sources, "fetch", lambda name: tmp_path)
+    monkeypatch.setattr(evaluate.readers, "read_benchmark", rows)
+
+
+def test_an_evaluation_is_a_run_with_every_sample_and_intervals(model, library, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("A text of my own. " * 20)
+    made = evaluate.run(Config(model=model, tasks=("piqa", str(own)), limit=None))
+    rows = [json.loads(line) for line in (made.directory / "results.jsonl").read_text().splitlines()]
+    assert [row["task"] for row in rows] == ["piqa"] * 12 + [str(own)]
+    told = made.manifest.summary["piqa"]
+    assert (told["metric"], told["n"]) == ("acc_norm", 12)
+    assert told["mean"] == sum(row["grade"] for row in rows[:12]) / 12
+    assert told["low"] < told["mean"] < told["high"]
+    assert made.manifest.summary[str(own)]["metric"] == "bits_per_byte"
+    assert made.manifest.summary[str(own)]["mean"] == rows[-1]["grade"] > 0
+    assert any(name.startswith(f"path:{model}#") for name in made.manifest.inputs)
+    assert "catalog:benchmarks" in made.manifest.inputs
+    assert "piqa" in (made.directory / "report.html").read_text()
+    assert evaluate.run(Config(model=model, tasks=("piqa", str(own)), limit=None)).id == made.id
+
+
+def test_a_limit_and_a_seed_choose_the_samples(model, library):
+    first, second = (evaluate.run(Config(model=model, tasks=("piqa",), limit=5, seed=seed)) for seed in (0, 1))
+    ids = [
+        [json.loads(line)["id"] for line in (made.directory / "results.jsonl").read_text().splitlines()]
+        for made in (first, second)
+    ]
+    assert len(ids[0]) == len(ids[1]) == 5 and ids[0] != ids[1]
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_next_task(model, library, tmp_path, monkeypatch):
+    own = tmp_path / "own.txt"
+    own.write_text("A text of my own. " * 20)
+    config = Config(model=model, tasks=("piqa", str(own)), limit=4)
+    asked, real = [], evaluate.evaluate
+
+    def stumbling(engine, tokenizer, task, **options):
+        asked.append(task.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(engine, tokenizer, task, **options)
+
+    monkeypatch.setattr(evaluate, "evaluate", stumbling)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.run(config)
+    assert Run.all()[0].manifest.status is Status.FAILED
+    made = evaluate.run(config)
+    assert asked == ["piqa", str(own), str(own)]
+    tasks = [json.loads(line)["task"] for line in (made.directory / "results.jsonl").read_text().splitlines()]
+    assert tasks == ["piqa"] * 4 + [str(own)] and made.manifest.summary.keys() == {"piqa", str(own)}
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr(sources, "fetch", lambda name: pytest.fail("fetched"))
+    with pytest.raises(ConfigError, match=r"no task 'helaswag'.*did you mean 'hellaswag'"):
+        evaluate.run(Config(model="none", tasks=("piqa", "helaswag")))
+    with pytest.raises(ConfigError, match="tasks is empty"):
+        Config(tasks=())
+    with pytest.raises(ConfigError, match="piqa more than once"):
+        Config(tasks=("piqa", "piqa"))
+    with pytest.raises(ConfigError, match="limit is 0"):
+        Config(limit=0)
+
+
+def test_every_known_task_has_a_file_in_the_library():
+    files = {name.partition(".")[0] for name in BENCHMARK_FILES}
+    for name in known_tasks():
+        check(name)
+    missing = {benchmark.file for name, benchmark in evaluate.choice.BENCHMARKS.items() if name != "mmlu"} - files
+    assert not missing and "mmlu/anatomy" in files and "gsm8k" in files
+
+
+def test_wikitext_splits_into_articles_at_headings_of_the_first_level():
+    rows = [
+        "",
+        " = One = \n",
+        "",
+        " text = 1 \n",
+        " = 2 = \n",
+        "",
+        " = = Part = = \n",
+        "",
+        " = Two = \n",
+        "",
+        " end \n",
+    ]
+    found = articles(rows)
+    assert [article.strip().splitlines()[0].strip() for article in found] == ["= One =", "= Two ="]
+    assert "".join(found) == "".join(row or " \n" for row in rows)
