@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lyceum.core.errors import ConfigError
+from lyceum.model.adapters.lora import LoraConfig, attach
 from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm
 from lyceum.model.count import count
 from lyceum.model.quantized import QuantizedLinear, Scheme, dequantize
@@ -117,3 +118,27 @@ def test_what_cannot_be_quantized_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(ConfigError, match="Llama's layout"):
         quantize(Transformer(gpt), Scheme(bits=8))
+
+
+@pytest.mark.parametrize("is_bfloat16", [False, True])
+def test_adapters_learn_on_a_quantized_base(is_bfloat16: bool) -> None:
+    """The gradients of LoRA on packed weights are those on the same weights unpacked."""
+    packed = quantize(small(), Scheme(bits=4, group=32)).float()
+    plain = small()
+    unpacked = {
+        f"{name}.weight": part.dequantized()
+        for name, part in packed.named_modules()
+        if isinstance(part, QuantizedLinear)
+    }
+    plain.load_state_dict({name: unpacked.get(name, packed.state_dict().get(name)) for name in plain.state_dict()})
+    found = []
+    for model in (packed, plain):
+        torch.manual_seed(1)
+        attach(model, LoraConfig(rank=2))
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+            model(torch.arange(20)[None]).square().sum().backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    assert found[0].keys() == found[1].keys()
+    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in found[0].values())
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], rtol=5e-2 if is_bfloat16 else 1e-4, atol=1e-3)
