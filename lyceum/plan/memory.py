@@ -34,11 +34,11 @@ class TrainingMemory:
     optimizer: int
     activations: int  # of one micro-batch
     logits: int  # with their gradient
+    peak: int  # the most at once
 
-    @property
-    def peak(self) -> int:
-        """The most at once: all of it, when gradients are accumulated over micro-batches; an upper bound otherwise."""
-        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+    def phases(self) -> dict[str, int]:
+        """Name -> bytes of what may be there at once."""
+        return {name: size for name, size in vars(self).items() if name != "peak"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +61,32 @@ def training_memory(
     rows: int,
     context_tokens: int,
     is_bfloat16: bool,
+    accumulate: int = 1,
     is_gpu: bool = False,
     lora: LoraConfig | None = None,
     base: Scheme | None = None,
 ) -> TrainingMemory:
-    """The memory of AdamW training in micro-batches of `rows`; with `base`, LoRA on a quantized model."""
+    """The memory of AdamW training in micro-batches of `rows`; with `base`, LoRA on a quantized model.
+
+    A lone micro-batch makes its gradients while its activations go, so the larger of the two counts for the peak;
+    with several, the gradients of the earlier ones wait while the next is read.
+    """
     learnt = trained_parameters(config, lora)
+    weights = weight_bytes(config, scheme=base, number_bytes=MASTER_BYTES) + (learnt * MASTER_BYTES if lora else 0)
+    gradients, optimizer = learnt * MASTER_BYTES, 2 * learnt * MASTER_BYTES
+    activations = activation_bytes(
+        config, rows=rows, context_tokens=context_tokens, is_bfloat16=is_bfloat16, is_gpu=is_gpu, lora=lora, base=base
+    )
+    # of one chunk: float32 log-shares, their gradient, and in bfloat16 the gradient of the logits themselves
+    logits = min(rows * context_tokens, LOGIT_TOKENS) * config.vocab_size * (10 if is_bfloat16 else 8)
+    within = activations + logits
     return TrainingMemory(
-        weights=weight_bytes(config, scheme=base, number_bytes=MASTER_BYTES) + (learnt * MASTER_BYTES if lora else 0),
-        gradients=learnt * MASTER_BYTES,
-        optimizer=2 * learnt * MASTER_BYTES,
-        activations=activation_bytes(
-            config,
-            rows=rows,
-            context_tokens=context_tokens,
-            is_bfloat16=is_bfloat16,
-            is_gpu=is_gpu,
-            lora=lora,
-            base=base,
-        ),
-        # of one chunk: float32 log-shares, their gradient, and in bfloat16 the gradient of the logits themselves
-        logits=min(rows * context_tokens, LOGIT_TOKENS) * config.vocab_size * (10 if is_bfloat16 else 8),
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=activations,
+        logits=logits,
+        peak=weights + optimizer + (max(gradients, within) if accumulate == 1 else gradients + within),
     )
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -25,12 +26,21 @@ from lyceum.train.optim import AdamW
 from tests.small import GPT2, LLAMA
 
 CONFIG = ModelConfig(
-    vocab_size=512, dim=128, num_layers=5, num_heads=4, num_kv_heads=2, head_dim=32, ffn_dim=384, context_tokens=256
+    vocab_size=512, dim=128, num_layers=4, num_heads=4, num_kv_heads=2, head_dim=32, ffn_dim=384, context_tokens=256
 )
-ROWS, TOKENS = 4, 128
+ROWS, TOKENS = 2, 128
 
 
-def transient_bytes(lora: LoraConfig | None, dtype: torch.dtype) -> int:
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine threads wait for each other: seconds instead of tenths."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def transient_bytes(lora: LoraConfig | None, dtype: torch.dtype, accumulate: int) -> int:
     """The most that torch allocates within one step, by its own account, over what it held before."""
     torch.manual_seed(0)
     model, device = Transformer(CONFIG), Device(kind="cpu", name="test", dtype=dtype)
@@ -44,7 +54,7 @@ def transient_bytes(lora: LoraConfig | None, dtype: torch.dtype) -> int:
     )
 
     def step(number: int) -> None:
-        update(model, [batch], next_token_loss, optimizer, rate=1e-3, clip=1.0, device=device, step=number)
+        update(model, [batch] * accumulate, next_token_loss, optimizer, rate=1e-3, clip=1.0, device=device, step=number)
 
     step(1)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
@@ -58,13 +68,17 @@ def transient_bytes(lora: LoraConfig | None, dtype: torch.dtype) -> int:
     return most
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)], ids=["all", "lora"])
-def test_the_plan_is_near_torchs_own_account(lora: LoraConfig | None, dtype: torch.dtype) -> None:
-    """Products of the backward pass that live for a moment are not planned, and not all gradients exist at the peak."""
-    planned = training_memory(CONFIG, rows=ROWS, context_tokens=TOKENS, is_bfloat16=dtype == torch.bfloat16, lora=lora)
-    ratio = transient_bytes(lora, dtype) / (planned.gradients + planned.activations + planned.logits)
-    assert 0.85 < ratio < 1.2
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_plan_is_torchs_own_account(lora: LoraConfig | None, dtype: torch.dtype, accumulate: int) -> None:
+    """Products of the backward pass that live for a moment are not planned: 1 to 5 % here."""
+    planned = training_memory(
+        CONFIG, rows=ROWS, context_tokens=TOKENS, is_bfloat16=dtype == torch.bfloat16, accumulate=accumulate, lora=lora
+    )
+    ratio = transient_bytes(lora, dtype, accumulate) / (planned.peak - planned.weights - planned.optimizer)
+    assert 0.97 < ratio < 1.1
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2])
@@ -92,7 +106,9 @@ def test_parameters_gradients_and_moments_are_float32() -> None:
     total = count(CONFIG).total
     planned = training_memory(CONFIG, rows=1, context_tokens=8, is_bfloat16=True)
     assert (planned.weights, planned.gradients, planned.optimizer) == (4 * total, 4 * total, 8 * total)
-    assert planned.peak == sum(vars(planned).values())
+    assert planned.peak == planned.weights + planned.optimizer + planned.gradients  # a short row keeps less
+    several = training_memory(CONFIG, rows=1, context_tokens=8, is_bfloat16=True, accumulate=2)
+    assert several.peak == sum(several.phases().values())
 
 
 def test_lora_learns_what_it_attaches() -> None:

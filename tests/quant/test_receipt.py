@@ -62,7 +62,7 @@ def test_the_figures_are_those_of_the_whole_distributions() -> None:
 
 
 def test_the_error_is_that_of_resampled_rows() -> None:
-    parent, text = model(), rows(24, width=20)
+    parent, text = model(), rows(12, width=20)
     child = quantize(parent, Scheme(bits=4, group=32)).float()
     whole = receipt(parent, child, text)
     single = [receipt(parent, child, [row]) for row in text]
@@ -71,7 +71,7 @@ def test_the_error_is_that_of_resampled_rows() -> None:
     for _ in range(2000):
         drawn = [single[i] for i in torch.randint(len(text), (len(text),), generator=generator).tolist()]
         means.append(sum(r.kl * r.tokens for r in drawn) / sum(r.tokens for r in drawn))
-    assert whole.kl_error == pytest.approx(float(torch.tensor(means).std()), rel=0.15)
+    assert whole.kl_error == pytest.approx(float(torch.tensor(means).std()), rel=0.2)
     assert single[0].kl_error is None and "±" not in single[0].table()
 
 
