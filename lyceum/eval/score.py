@@ -57,7 +57,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     share = successes / n
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (middle - half if successes else 0.0), (middle + half if successes < n else 1.0)
 
 
 def compare(

@@ -17,6 +17,7 @@ from lyceum.model.attend import Attend, AttendSpec, Causal, Packed, attention
 from lyceum.model.config import ModelConfig
 
 BLOCK_TOKENS = 256  # room grows by doubling, in multiples of this
+KEYS_STEP = 64  # keys are read in multiples of this: a product of a new shape costs oneDNN 0.4 ms of preparation
 
 
 class Cache:
@@ -36,16 +37,13 @@ class Cache:
 
         Every token before a row's start must have been read.
         """
-        self._num_keys = max(starts) + num_tokens
+        self._num_keys = -(-(max(starts) + num_tokens) // KEYS_STEP) * KEYS_STEP
         self.reserve(len(starts), self._num_keys)
         device = self.keys.device
         positions = torch.tensor(starts, device=device)[:, None] + torch.arange(num_tokens, device=device)  # (B, T)
         self._rows = slice(0, len(starts))
         self._at = torch.arange(len(starts), device=device)[:, None], positions
-        self._allowed = None
-        if min(starts) != max(starts):
-            seen = torch.arange(self._num_keys, device=device) <= positions[:, :, None]  # (B, T, S)
-            self._allowed = seen[:, None]
+        self._allowed = (torch.arange(self._num_keys, device=device) <= positions[:, :, None])[:, None]  # (B, 1, T, S)
         return positions
 
     def __call__(
