@@ -3,15 +3,19 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+import lyceum  # noqa: F401 (before torch: it says how threads wait)
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 CHECKED = ("model", "data", "train", "infer", "quant", "eval")  # where tensors are
+settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same cases every time: no red by chance
+settings.load_profile("repeatable")
 install_import_hook([f"lyceum.{folder}" for folder in CHECKED], "beartype.beartype")
 
 
@@ -25,7 +29,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to connect anywhere but to this machine."""
     connect = socket.socket.connect
 
@@ -36,4 +40,3 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-    yield

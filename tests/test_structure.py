@@ -1,4 +1,4 @@
-"""The house keeps its shape: floors, file and function sizes, names, docstrings. The table of docs/architecture.md as data."""
+"""The house keeps its shape: floors, sizes, names, docstrings. The table of docs/architecture.md as data."""
 
 import ast
 from collections.abc import Iterator

@@ -123,7 +123,7 @@ def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
     classes = _dataclasses_in(typing.Union[options])  # noqa: UP007 (options is a run-time tuple)
     if isinstance(plain, Mapping) and classes:
         by_name = {option.__name__: option for option in classes}
-        name = plain.get("kind", classes[0].__name__ if len(classes) == 1 else None)
+        name = plain.get("kind") if len(classes) > 1 else classes[0].__name__  # alone, "kind" is a field of its own
         if name not in by_name:
             raise ConfigError(f"{where}.kind is {name!r}; it must be one of {_list(by_name)}")
         return from_json(by_name[name], plain, where=where)

@@ -52,7 +52,7 @@ class Targets:
 
 
 def next_token(batch: Batch) -> Targets:
-    """The one-token shift: position t predicts token t + 1 of the same document. A document's first token is never predicted.
+    """The one-token shift: position t predicts token t + 1 of its document, whose first token is never predicted.
 
     Only tokens that count are given, in row order: tokens [[5, 6, 7, 8]] with loss_weights [[1, 0, 1, 1]] and documents
     [[1, 1, 1, 2]] -> rows [0], times [1], tokens [7], weights [1].

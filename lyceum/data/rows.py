@@ -36,7 +36,7 @@ def check_examples(examples: Sequence[Example], *, context_tokens: int) -> None:
 
 
 class PackedRows:
-    """An endless Source: every example once an epoch, in a new order, packed greedily into rows of at most `context_tokens`."""
+    """An endless Source: every example once an epoch, in a new order, packed into rows of up to `context_tokens`."""
 
     def __init__(self, examples: Sequence[Example], *, rows: int, context_tokens: int, seed: int) -> None:
         check_examples(examples, context_tokens=context_tokens)

@@ -29,7 +29,7 @@ class Shard:
         starts = np.fromfile(folder / "starts.bin", dtype="<u8")
         if (len(tokens), len(starts)) != (told["tokens"], told["documents"]):
             raise DataError(
-                f"{folder} holds {len(tokens)} tokens and {len(starts)} documents; its shard.json says {told['tokens']} "
+                f"{folder} holds {len(tokens)} tokens and {len(starts)} documents; shard.json says {told['tokens']} "
                 f"and {told['documents']}; it is damaged, make it again"
             )
         return cls(tokens=tokens, starts=starts)

@@ -12,7 +12,7 @@ from lyceum.data.shards import Shard
 
 
 class PackedStream:
-    """An endless Source of full rows. The order follows from the seed and the epoch alone, so its state is two numbers."""
+    """An endless Source of full rows. The order follows from seed and epoch alone, so its state is two numbers."""
 
     def __init__(self, shard: Shard, *, rows: int, context_tokens: int, seed: int) -> None:
         self.windows = len(shard.tokens) // context_tokens - 1  # one is lost to the epoch's offset

@@ -5,7 +5,7 @@ Query t of a row is its key S - T + t: the last queries stand at the last keys.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -118,10 +118,8 @@ def _blocked(q: Tensor, k: Tensor, v: Tensor, *, scale: float, allowed: Tensor |
         end = min(start + BLOCK, queries)
         size, seen = end - start, past + end  # later keys are never allowed
         scores = q[:, :, start:end].reshape(rows * groups, share * size, width) @ k[:, :seen].transpose(1, 2)
-        if allowed is None:
-            mask = _causal(size, seen, q.device)[None, None]
-        else:
-            mask = allowed[:, :, start:end, :seen]  # (B, 1, size, seen)
+        causal = _causal(size, seen, q.device)[None, None]
+        mask = causal if allowed is None else allowed[:, :, start:end, :seen]  # (B or 1, 1, size, seen)
         hidden = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, -torch.inf)
         scores = scores.view(rows, heads, size, seen) + hidden
         shares = torch.softmax(scores, dim=-1).view(rows * groups, share * size, seen)

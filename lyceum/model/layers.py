@@ -3,7 +3,6 @@
 Shapes: B rows, T time, D residual width, H query heads, G key heads, K head width.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -37,7 +37,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "B T"] | None = None,
         attend: Attend | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The last layer's hidden states, after the last norm. Positions count from 0 and attention is causal if not given."""
+        """The last hidden states, after the last norm. If not given, positions count from 0 and attention is causal."""
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         if tokens.shape[1] > self.config.context_tokens:
@@ -57,5 +57,5 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        """Scores of every next token. Apply it to the positions that need it only: it is a fifth of a small model's work."""
+        """Scores of every next token. Apply it only where they are needed: it is a fifth of a small model's work."""
         return self.head(hidden)

@@ -55,7 +55,7 @@ def build(
     where: str,
     quantization: Mapping[str, Any] | None = None,
 ) -> Transformer:
-    """A Transformer holding `weights` (our names). CheckpointError names the first missing, extra or misshapen tensor."""
+    """A Transformer holding `weights` (our names). CheckpointError names a missing, extra or misshapen tensor."""
     with torch.device("meta"):
         model = Transformer(config)
         if quantization:
@@ -71,7 +71,8 @@ def build(
             raise CheckpointError(f"{where} lacks the tensor {name}{suggestion(name, weights) or '; it is incomplete'}")
         if weights[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{where}: {name} has shape {tuple(weights[name].shape)}, its config says {tuple(tensor.shape)}; get it again"
+                f"{where}: {name} has shape {tuple(weights[name].shape)}, its config says {tuple(tensor.shape)}; "
+                f"get it again"
             )
     ready = {name: tensor.to(dtype) if wanted[name].is_floating_point() else tensor for name, tensor in weights.items()}
     if config.tie_embeddings:
@@ -83,7 +84,7 @@ def build(
 
 
 def save_folder(model: Transformer, folder: Path, *, quantization: Mapping[str, Any] | None = None) -> None:
-    """Write `config.json` and `model.safetensors` into an existing or new folder, in the Hub's names and the weights' dtype."""
+    """Write `config.json` and `model.safetensors` in the Hub's names and the weights' own format."""
     folder.mkdir(parents=True, exist_ok=True)
     config, family = model.config, family_of(model.config)
     plain = family.config_to_hub(config) | {"torch_dtype": str(model.embedding.weight.dtype).removeprefix("torch.")}

@@ -56,7 +56,7 @@ def origin_of(reference: str) -> str:
 
 
 def tokenize(tokenizer: Tokenizer, conversation: Sequence[Message]) -> Example:
-    """A conversation as tokens; only the assistant's replies count. One that teaches nothing is refused by the Source."""
+    """A conversation as tokens; only the assistant's replies count (data/rows.py refuses one that has none)."""
     rendered = render(tokenizer, conversation)
     return Example(tokens=rendered.tokens, loss_weights=tuple(float(is_learnt) for is_learnt in rendered.learnt))
 

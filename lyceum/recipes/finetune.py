@@ -1,18 +1,20 @@
-"""Finetune a model on conversations with LoRA: only the assistant's replies are learnt. The Run's `model/` is a PEFT folder."""
+"""Finetune a model on conversations with LoRA: only the assistant's replies are learnt.
 
-from dataclasses import asdict, dataclass
+The Run's `model/` is a PEFT folder.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 from lyceum.core.device import seed_everything
 from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run
 from lyceum.data.rows import PackedRows
-from lyceum.model.adapters import lora
 from lyceum.model.adapters.lora import LoraConfig
-from lyceum.recipes import planning, reports
 from lyceum.recipes.conversations import SENTIMENT, origin_of, read_conversations, tokenize
 from lyceum.recipes.load import load, locate
-from lyceum.train.loop import FitConfig, fit
+from lyceum.recipes.training import Lesson, report, train_adapter
+from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import Cosine
@@ -57,19 +59,14 @@ def run(config: Config) -> Run:
         conversations = read_conversations(config.data)[: config.limit or None]
         examples = [tokenize(opened.tokenizer, conversation) for conversation in conversations]
         source = PackedRows(examples, rows=config.rows, context_tokens=config.context_tokens, seed=config.seed)
-        lora.attach(opened.model, config.lora)
-        plan = planning.plan(opened.model, config.fit, rows=config.rows, context_tokens=config.context_tokens)
-
-        def save(folder: Path) -> None:
-            lora.save_adapter(opened.model, folder, base=config.model)
-            opened.tokenizer.save(folder)
-
-        fitted = fit(
-            opened.model, source, next_token_loss, config.fit,
-            run=made, save_weights=save, flops_per_token=plan.flops_per_token,
-        )  # fmt: skip
-        with made.write("model") as folder:
-            save(folder)
-        reports.write_training(made, plan, fitted)
-        made.finish({"conversations": len(examples)} | asdict(fitted))
+        lesson = Lesson(
+            source=source,
+            objective=next_token_loss,
+            fit=config.fit,
+            rows=config.rows,
+            context_tokens=config.context_tokens,
+        )
+        summary = {"conversations": len(examples)} | train_adapter(made, opened, lesson, config.lora, base=config.model)
+        report(made, summary)
+        made.finish(summary)
     return made

@@ -43,7 +43,7 @@ class Place:
 
 
 def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
-    """Open a model for use; numbers are kept in the device's format (bfloat16 where it multiplies it) unless `dtype` says.
+    """Open a model for use, in `dtype` or the device's own format (bfloat16 where it multiplies it).
 
     ConfigError names the nearest when nothing has that name; CheckpointError when the files are damaged.
     """

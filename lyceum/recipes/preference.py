@@ -6,7 +6,7 @@ divergence from the start.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from lyceum.data.pairs import PreferencePairs
 from lyceum.data.rows import check_examples
 from lyceum.model.adapters import lora
 from lyceum.model.adapters.lora import LoraConfig
-from lyceum.recipes import alignment, planning, reports, snippets
+from lyceum.recipes import alignment, snippets
 from lyceum.recipes.alignment import Alignment
 from lyceum.recipes.conversations import HAPPINESS, origin_of, read_preferences, tokenize_pair
 from lyceum.recipes.load import Loaded, load, locate
 from lyceum.recipes.snippets import Part
-from lyceum.train.loop import FitConfig, fit
+from lyceum.recipes.training import Lesson, report, train_adapter
+from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.preference import Dpo
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import Cosine
@@ -51,7 +52,7 @@ class Config:
         if min(self.pairs_per_batch, self.held_out_pairs, self.continuations) < 1 or self.limit < 0:
             raise ConfigError(
                 f"preference has pairs_per_batch={self.pairs_per_batch}, held_out_pairs={self.held_out_pairs}, "
-                f"continuations={self.continuations}, limit={self.limit}; all must be at least 1 (limit may be 0 for all)"
+                f"continuations={self.continuations}, limit={self.limit}; each must be at least 1 (a limit of 0: all)"
             )
 
 
@@ -81,27 +82,19 @@ def run(config: Config) -> Run:
             pairs, references,
             pairs_per_batch=config.pairs_per_batch, context_tokens=config.context_tokens, seed=config.seed,
         )  # fmt: skip
-        lora.attach(opened.model, config.lora)
         longest = max(len(e.tokens) for pair in pairs for e in (pair.chosen, pair.rejected))
-        plan = planning.plan(opened.model, config.fit, rows=2 * config.pairs_per_batch, context_tokens=longest)
-
-        def save(folder: Path) -> None:
-            lora.save_adapter(opened.model, folder, base=config.model)
-            opened.tokenizer.save(folder)
-
-        fitted = fit(
-            opened.model, source, config.dpo, config.fit,
-            run=made, save_weights=save, flops_per_token=plan.flops_per_token,
-        )  # fmt: skip
-        with made.write("model") as folder:
-            save(folder)
+        lesson = Lesson(
+            source=source, objective=config.dpo, fit=config.fit, rows=2 * config.pairs_per_batch, context_tokens=longest
+        )
+        took = train_adapter(made, opened, lesson, config.lora, base=config.model)
         aligned = _measure(opened, config)
         with made.write("continuations.jsonl") as file:
             file.write_text(
                 "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(aligned)), encoding="utf-8"
             )
-        reports.write_training(made, plan, fitted)
-        made.finish({"pairs": len(pairs)} | aligned.summary() | asdict(fitted))
+        summary = {"pairs": len(pairs)} | aligned.summary() | took
+        report(made, summary)
+        made.finish(summary)
     return made
 
 

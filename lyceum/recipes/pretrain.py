@@ -1,14 +1,13 @@
-"""Pretrain a model from scratch on a corpus: next-token prediction over packed documents. `model/` is a Hugging Face folder."""
+"""Pretrain a model from scratch: next-token prediction over packed documents. `model/` is a Hugging Face folder."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from lyceum.core import files
 from lyceum.core.device import pick_device, seed_everything
 from lyceum.core.errors import ConfigError
-from lyceum.core.log import say
 from lyceum.core.request import Request, Sampling
 from lyceum.core.run import Run
 from lyceum.data.shards import Shard, write_shard
@@ -19,11 +18,12 @@ from lyceum.infer.engine import Engine
 from lyceum.model.config import ModelConfig, Rope
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
-from lyceum.recipes import reports, tokenizer
+from lyceum.recipes import tokenizer
 from lyceum.recipes.texts import hold_out, read_corpus
+from lyceum.recipes.training import Lesson, report, train
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.tokenizer.train import TrainTokenizerConfig
-from lyceum.train.loop import FitConfig, fit
+from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import WarmupStableDecay
@@ -48,7 +48,9 @@ class Config:
 
     corpus: str = "tinyshakespeare"  # a catalog name, a .txt or .jsonl file, or a folder of .txt files
     held_out: float = 0.1  # share of the text that the model is judged by
-    tokenizer: str | TrainTokenizerConfig = TrainTokenizerConfig(vocab_size=1024)  # a Run or folder, or one to train first
+    tokenizer: str | TrainTokenizerConfig = TrainTokenizerConfig(
+        vocab_size=1024
+    )  # a Run or folder, or one to train first
     shape: Shape = Shape()
     context_tokens: int = 256
     rows: int = 16  # a micro-batch
@@ -62,8 +64,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.rows < 1 or self.context_tokens < 2:
             raise ConfigError(
-                f"pretrain has rows={self.rows}, context_tokens={self.context_tokens}; "
-                f"they must be at least 1 and 2"
+                f"pretrain has rows={self.rows}, context_tokens={self.context_tokens}; they must be at least 1 and 2"
             )
 
 
@@ -95,7 +96,6 @@ def run(config: Config) -> Run:
         source = PackedStream(
             _shard(made, words, learnt), rows=config.rows, context_tokens=config.context_tokens, seed=config.seed
         )
-        plan = reports.plan(model.config, config.fit, rows=config.rows, context_tokens=config.context_tokens)
         before = _sample(model, words, learnt, config)
 
         def save(folder: Path) -> None:
@@ -107,19 +107,20 @@ def run(config: Config) -> Run:
                 return {}
             return {"bits_per_byte": bits_per_byte(model, words, [held_out[0][:EVALUATED_BYTES]]).mean}
 
-        fitted = fit(
-            model, source, next_token_loss, config.fit,
-            run=made, save_weights=save, flops_per_token=plan.flops_per_token, hooks=[judge],
-        )  # fmt: skip
-        with made.write("model") as folder:
-            save(folder)
-        judged = bits_per_byte(model, words, held_out)
+        lesson = Lesson(
+            source=source,
+            objective=next_token_loss,
+            fit=config.fit,
+            rows=config.rows,
+            context_tokens=config.context_tokens,
+        )
+        took = train(made, model, lesson, save_weights=save, hooks=[judge])
         samples = {"before": before, "after": _sample(model, words, learnt, config)}
         with made.write("samples.json") as file:
             files.write_json(file, samples)
-        reports.write_training(made, plan, fitted, samples=samples)
-        made.finish({"bits_per_byte": judged.mean} | asdict(fitted) | {"plan": plan.summary()})
-        say(f"{made.id}: {judged.mean:.3f} bits per byte on the held-out text")
+        summary = {"bits_per_byte": bits_per_byte(model, words, held_out).mean} | took
+        report(made, summary, samples=samples)
+        made.finish(summary)
     return made
 
 
@@ -152,7 +153,7 @@ def _model_config(config: Config, words: Tokenizer) -> ModelConfig:
 
 
 def _shard(made: Run, words: Tokenizer, documents: Sequence[str]) -> Shard:
-    """The corpus as tokens, each document closed by the end token; kept in the Run, so that a resume need not repeat it."""
+    """The corpus as tokens, each document closed by the end token; kept in the Run for a resume."""
     folder = made.directory / "tokens"
     if not folder.is_dir():
         end = list(words.eos_ids[:1])

@@ -1,4 +1,4 @@
-"""Film-review snippets that people rated: the labelled text of the movie-sentiment task and the pairs of movie-happiness.
+"""Film-review snippets that people rated: the text of the movie-sentiment task, the pairs of movie-happiness.
 
 Hutto & Gilbert 2014 (ICWSM) had 10,605 snippets rated by 15 or more people each, from -4 to 4. The clearly rated ones
 become a two-way task; pairs of which people rated one happier become preferences, as in the first RLHF of language
@@ -73,7 +73,7 @@ def write_request() -> tuple[Message, ...]:
 
 
 def happiness_pairs(part: Part) -> list[Preference]:
-    """Neighbours in the part's order that people rated at least PAIR_GAP apart, the happier one chosen; each used once."""
+    """Neighbours in the part's order that people rated at least PAIR_GAP apart; each snippet is used once."""
     snippets = clear_snippets(part)
     pairs = []
     for left, right in zip(snippets[0::2], snippets[1::2], strict=False):

@@ -51,7 +51,7 @@ def read_corpus(reference: str) -> Corpus:
 
 
 def hold_out(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
-    """Documents to learn from and documents to judge by: the last `share` of the documents, or of the text if there is one."""
+    """What to learn from and what to judge by: the last `share` of the documents, or of the text if there is one."""
     if not 0 < share < 1:
         raise ConfigError(f"held_out is {share}; it must be between 0 and 1")
     if len(documents) == 1:

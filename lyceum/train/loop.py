@@ -1,4 +1,4 @@
-"""fit(): the one training loop. Pretraining, finetuning and alignment differ in three arguments: model, source, objective."""
+"""fit(): the one training loop. Kinds of training differ in three arguments: model, source, objective."""
 
 import contextlib
 import math
@@ -49,7 +49,7 @@ class Hook(Protocol):
     """Something to do after certain steps: evaluate, sample, tell."""
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Figures to add to the step's metrics; called after every step, so return {} at once when there is nothing to do."""
+        """Figures to add to the step's metrics; called after every step: {} at once when there is nothing to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def update(
     model: Transformer, batches: Sequence[Batch], objective: Objective, optimizer: torch.optim.Optimizer, *,
     rate: float, clip: float, device: Device, step: int,
 ) -> dict[str, float]:  # fmt: skip
-    """One optimizer update over micro-batches of any raggedness: gradients of sums are added, then divided once by the weight."""
+    """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight."""
     total, weight, sums = 0.0, 0.0, dict[str, float]()
     for batch in batches:
         loss = forward(model, batch.to(device.torch), objective, device)
@@ -129,8 +129,8 @@ def update(
     if not math.isfinite(total) or not math.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise DataError(
-            f"step {step}: loss {total / weight} and gradient norm {norm} are not finite, so the step was refused and the last "
-            f"checkpoint stands; lower the rate ({rate:.2g}) or look at the batch"
+            f"step {step}: loss {total / weight} and gradient norm {norm} are not finite, so it was refused and "
+            f"the last checkpoint stands; lower the rate ({rate:.2g}) or look at the batch"
         )
     if clip and norm > clip:
         torch._foreach_mul_(gradients, clip / norm)

@@ -23,7 +23,7 @@ class Outputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """A sum over a micro-batch and the weight to divide by; `figures` are sums too, divided by the same weight for the log."""
+    """A sum over a micro-batch and the weight to divide by; `figures` are sums too, divided by it for the log."""
 
     total: Float[Tensor, ""]
     weight: float

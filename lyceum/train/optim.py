@@ -22,7 +22,7 @@ class AdamW:
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.weight_decay < 0 or not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError(
-                f"AdamW has rate={self.rate}, weight_decay={self.weight_decay}, beta1={self.beta1}, beta2={self.beta2}; "
+                f"AdamW has rate={self.rate}, weight_decay={self.weight_decay}, betas={self.beta1}, {self.beta2}; "
                 f"the rate must be above 0, the decay 0 or more, the betas in [0, 1)"
             )
 

@@ -8,7 +8,7 @@ from lyceum.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Rise linearly over `warmup` steps, then fall along half a cosine to `floor` (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+    """Rise linearly over `warmup` steps, then fall along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
     warmup: int = 100
     floor: float = 0.1  # share of the peak at the last step
@@ -26,7 +26,7 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay:
-    """Rise, stay at the peak, fall linearly to `floor` over the last `decay` share of the steps (Hu et al. 2024, arXiv:2404.06395)."""
+    """Rise, stay at the peak, fall linearly over the last `decay` of the steps (Hu et al. 2024, arXiv:2404.06395)."""
 
     warmup: int = 100
     decay: float = 0.2  # share of all steps

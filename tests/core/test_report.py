@@ -4,7 +4,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lyceum.core.charts import Scale, figure, padded_range
@@ -61,6 +61,7 @@ def full_page(text: str) -> Page:
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
 def test_no_text_becomes_markup(text: str) -> None:
+    assume(text.strip())  # blank text makes no paragraph
     assert sorted(parsed(full_page(text)).seen) == sorted(parsed(full_page("plain")).seen)
 
 

@@ -100,10 +100,15 @@ def test_a_failed_run_tells_why_and_can_be_resumed() -> None:
 
 def test_what_raises_while_writing_leaves_nothing_behind() -> None:
     run = Run.create("pretrain", Config(), name="small")
-    with pytest.raises(ValueError, match="half"), run.write("model") as folder:
-        folder.mkdir()
-        (folder / "weights").write_text("x")
-        raise ValueError("half")
+
+    def write_half() -> None:
+        with run.write("model") as folder:
+            folder.mkdir()
+            (folder / "weights").write_text("x")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        write_half()
     assert not (run.directory / "model").exists()
     assert not list(run.directory.glob(".*partial"))
     run.close()

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from lyceum.core.errors import ConfigError
@@ -9,7 +11,7 @@ def test_rises_to_the_peak_then_never_rises_again(schedule: Schedule) -> None:
     shares = [schedule.share(step, 100) for step in range(100)]
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert max(shares) == pytest.approx(1.0)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(shares[10:], shares[11:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(shares[10:]))
     assert min(shares) > 0
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lyceum.core import files
 from lyceum.core.errors import CheckpointError, ConfigError, suggestion
+from lyceum.model.quantized import QuantizedLinear
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import family_of, read_tensors, write_tensors
 
@@ -50,12 +51,12 @@ class LoraConfig:
 class LoraLinear(nn.Module):
     """A frozen Linear (plain or quantized) with a learnt low-rank product beside it."""
 
-    def __init__(self, base: nn.Module, config: LoraConfig) -> None:
+    def __init__(self, base: nn.Linear | QuantizedLinear, config: LoraConfig) -> None:
         super().__init__()
         self.base = base
         device = next(iter(base.state_dict().values())).device
-        self.a = nn.Parameter(torch.empty(config.rank, int(base.in_features), device=device))
-        self.b = nn.Parameter(torch.zeros(int(base.out_features), config.rank, device=device))
+        self.a = nn.Parameter(torch.empty(config.rank, base.in_features, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, config.rank, device=device))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
         self.scale = config.alpha / config.rank
         self.is_enabled = True
@@ -99,11 +100,12 @@ def attach(model: Transformer, config: LoraConfig) -> None:
         for target in config.targets:
             parent_name, _, name = target.rpartition(".")
             parent = block.get_submodule(parent_name)
-            if target not in family.NAMES.inner or getattr(parent, name) is None:
+            base = parent._modules.get(name)
+            if target not in family.NAMES.inner or not isinstance(base, nn.Linear | QuantizedLinear):
                 raise ConfigError(
                     f"lora.targets has {target!r}, which the {family.MODEL_TYPE} layout holds in no matrix of its own"
                 )
-            setattr(parent, name, LoraLinear(parent.get_submodule(name), config))
+            setattr(parent, name, LoraLinear(base, config))
 
 
 def layers(model: Transformer) -> dict[str, LoraLinear]:

@@ -1,4 +1,4 @@
-"""The Llama layout of the Hub (Llama, SmolLM2, Mistral): RMS norm, rotary positions, SwiGLU, grouped-query attention."""
+"""The Llama layout of the Hub (Llama, SmolLM2): RMS norm, rotary positions, SwiGLU, grouped-query attention."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Our module paths against a family's: `blocks.3.attention.query.weight` is Llama's `model.layers.3.self_attn.q_proj.weight`."""
+"""Our module paths against a family's: our `blocks.3.attention.query` is Llama's `model.layers.3.self_attn.q_proj`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
