@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
 from lyceum.catalog.archive import unpack
 from lyceum.catalog.datasets import DATASETS
 from lyceum.catalog.entry import Entry, File
+from lyceum.catalog.hub import fetch_file, is_offline
 from lyceum.catalog.models import MODELS
 from lyceum.catalog.registry import download
 from lyceum.core import files
@@ -54,7 +52,7 @@ def fetch(name: str) -> Path:
     folder = cache_dir() / entry.name
     if _is_verified(entry, folder):
         return folder
-    if os.environ.get("LYCEUM_OFFLINE", "") not in ("", "0"):
+    if is_offline():
         raise ResourceError(
             f"{name} is not in {cache_dir()} and LYCEUM_OFFLINE is set;"
             f" run `lyceum pull {name}` once with the network, or copy the folder {folder} from another machine"
@@ -119,24 +117,7 @@ def _from_hub(entry: Entry, folder: Path) -> None:
     say(f"fetching {entry.name} from the Hub, {entry.hub.repository}")
     marker: dict[str, Any] = {}
     for file in entry.hub.files:
-        try:
-            path = Path(
-                hf_hub_download(
-                    entry.hub.repository,
-                    file.path,
-                    repo_type="dataset" if entry.hub.is_dataset else "model",
-                    local_dir=scratch,
-                )
-            )
-        except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:  # the library wraps the network's own words several times
-                cause = cause.__cause__
-            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-            raise ResourceError(
-                f"{entry.hub.repository} on the Hub could not be fetched: {reason};"
-                f" check the network, or copy the folder {folder} from another machine"
-            ) from error
+        path = fetch_file(entry.hub.repository, file.path, scratch, is_dataset=entry.hub.is_dataset)
         actual = files.sha256(path)
         if file.sha256 not in (None, actual):
             raise CheckpointError(

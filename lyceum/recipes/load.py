@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lyceum.catalog import sources
+from lyceum.catalog.hub import fetch_repository
 from lyceum.catalog.models import MODELS
 from lyceum.core import files
 from lyceum.core.device import pick_device
@@ -96,5 +97,5 @@ def _hub_or_unknown(reference: str) -> Place:
 
 
 def _from_hub(repository: str) -> Place:
-    folder = sources.fetch_repository(repository)
+    folder = fetch_repository(repository, sources.cache_dir() / "hub" / repository.replace("/", "--"))
     return Place(path=folder, origin=f"hub:{repository}")

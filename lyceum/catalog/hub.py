@@ -1,0 +1,53 @@
+"""Files of the Hugging Face Hub: one of a known repository, or a whole model's. The library resumes and honours proxies."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from lyceum.core.errors import ResourceError
+from lyceum.core.log import say
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "README.md")
+WHOLE = ".whole"  # stands in a repository's folder once all of it is there
+
+
+def is_offline() -> bool:
+    """Whether the user forbade the network."""
+    return os.environ.get("LYCEUM_OFFLINE", "") not in ("", "0")
+
+
+def fetch_file(repository: str, path: str, scratch: Path, *, is_dataset: bool) -> Path:
+    """Download one file below `scratch`, where a partial one is resumed."""
+    kind = "dataset" if is_dataset else "model"
+    return Path(_asked(repository, lambda: hf_hub_download(repository, path, repo_type=kind, local_dir=scratch)))
+
+
+def fetch_repository(repository: str, folder: Path) -> Path:
+    """A whole model of the Hub in `folder`: configuration, tokenizer and weights; at once when it is there."""
+    if (folder / WHOLE).is_file():
+        return folder
+    if is_offline():
+        raise ResourceError(
+            f"{repository} is not in {folder} and LYCEUM_OFFLINE is set; fetch it once with the network"
+        )
+    say(f"fetching {repository} from the Hub")
+    _asked(repository, lambda: snapshot_download(repository, allow_patterns=list(MODEL_FILES), local_dir=folder))
+    (folder / WHOLE).touch()
+    return folder
+
+
+def _asked(repository: str, ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the library wraps the network's own words several times
+            cause = cause.__cause__
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise ResourceError(
+            f"{repository} on the Hub could not be fetched: {reason}; "
+            f"check the name and the network, or copy its folder from another machine"
+        ) from error
