@@ -19,7 +19,9 @@ CLEAR = 1.5  # a mean rating at least this far from 0 is a clear one: 7,079 of t
 HELD_OUT = 1000  # snippets nothing learns from
 SPLIT_SEED = 20140601
 LABELS = ("negative", "positive")
-JUDGE_SYSTEM = "Is this film review positive or negative?"
+QUESTION = (
+    "Review: {text}\nSentiment (positive or negative):"  # of nine tried, the best without training (LOG 2026-11-20)
+)
 WRITE_PROMPT = "Write one sentence of a film review."
 PAIR_GAP = 2.0  # the happier snippet of a pair is rated this much higher
 
@@ -56,7 +58,7 @@ def label_of(snippet: RatedText) -> str:
 
 def question(text: str) -> tuple[Message, ...]:
     """The conversation that asks for a text's sentiment; the reply is one of LABELS."""
-    return (Message(role="system", content=JUDGE_SYSTEM), Message(role="user", content=text))
+    return (Message(role="user", content=QUESTION.replace("{text}", text)),)
 
 
 def sentiment_conversations(part: Part) -> list[tuple[Message, ...]]:

@@ -1,0 +1,128 @@
+"""The whole life of a language model in one sitting: born, schooled, aligned, judged, shrunk, spoken to.
+
+Each stage is a Run. Finished stages are not repeated: the same command goes on where it stopped.
+"""
+
+import time
+from dataclasses import dataclass
+
+from lyceum.core.log import duration, say
+from lyceum.core.request import Reply, Request, Sampling
+from lyceum.core.run import Run
+from lyceum.recipes import evaluate, finetune, preference, pretrain, quantize, quickstart_report
+from lyceum.recipes.conversations import SENTIMENT
+from lyceum.recipes.load import load
+from lyceum.serve.terminal import stream_text
+from lyceum.tokenizer.chat import Message, render
+from lyceum.train.loop import FitConfig
+from lyceum.train.optim import AdamW
+from lyceum.train.schedule import Cosine
+
+MODEL = "smollm2-135m-instruct"
+QUESTION = "What is the capital of France?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How much of everything."""
+
+    fast: bool = False  # tiny settings, in a minute: does everything work here?
+
+
+CONFIG = Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """The configs of the trained and measured stages."""
+
+    born: pretrain.Config
+    schooled: finetune.Config
+    sentiment_limit: int | None  # held-out snippets that schooling is measured on; None: all
+    aligned: preference.Config
+    benchmarks: tuple[str, ...]
+    benchmark_limit: int
+    receipt_rows: int
+
+
+def adapter_fit(*, steps: int, rate: float) -> FitConfig:
+    """How adapters are trained here: a short warm-up, then down to a twentieth."""
+    return FitConfig(
+        steps=steps,
+        optimizer=AdamW(rate=rate, weight_decay=0.0),
+        schedule=Cosine(warmup=max(1, steps // 12), floor=0.05),
+        save_every_steps=25,
+    )
+
+
+FULL = Life(
+    born=pretrain.PRESETS["shakespeare"],
+    schooled=finetune.Config(model=MODEL, limit=2400, fit=adapter_fit(steps=105, rate=1e-3)),
+    sentiment_limit=None,
+    aligned=preference.Config(model=MODEL, limit=400, fit=adapter_fit(steps=50, rate=5e-4)),
+    benchmarks=("arc_easy", "hellaswag", "piqa"),
+    benchmark_limit=60,
+    receipt_rows=8,
+)
+FAST = Life(
+    born=pretrain.PRESETS["tiny"],
+    schooled=finetune.Config(model=MODEL, limit=40, rows=2, fit=adapter_fit(steps=4, rate=1e-3)),
+    sentiment_limit=20,
+    aligned=preference.Config(
+        model=MODEL, limit=8, pairs_per_batch=4, fit=adapter_fit(steps=2, rate=5e-4), held_out_pairs=6, continuations=6
+    ),
+    benchmarks=("arc_easy",),
+    benchmark_limit=8,
+    receipt_rows=2,
+)
+
+
+def run(config: Config) -> Run:
+    """Live the life; the Run's report.html tells it. Prints what to try next."""
+    begun = time.monotonic()
+    life = FAST if config.fast else FULL
+    _heading("born", "a tokenizer and a small model learn Shakespeare from nothing")
+    born = pretrain.run(life.born)
+    _heading("schooled", f"{MODEL} learns to tell happy from sad film reviews")
+    sentiment = evaluate.Config(model=MODEL, tasks=(SENTIMENT,), limit=life.sentiment_limit)
+    unschooled = evaluate.run(sentiment)
+    schooled = finetune.run(life.schooled)
+    examined = evaluate.run(evaluate.Config(model=schooled.id, tasks=(SENTIMENT,), limit=life.sentiment_limit))
+    _heading("aligned", "it learns to write what people rated happier; the schooled model judges")
+    aligned = preference.run(preference.Config(**vars(life.aligned) | {"judge": schooled.id}))
+    _heading("judged", "benchmarks, before and after alignment")
+    benchmarks = [
+        evaluate.run(evaluate.Config(model=model, tasks=life.benchmarks, limit=life.benchmark_limit))
+        for model in (MODEL, aligned.id)
+    ]
+    _heading("shrunk", "its weights rounded to 8 and 4 bits, with receipts")
+    shrunk = [
+        quantize.run(quantize.Config(model=MODEL, format=bits, rows=life.receipt_rows)) for bits in ("int8", "int4")
+    ]
+    _heading("spoken to", QUESTION)
+    reply = _ask(QUESTION)
+    stages = quickstart_report.Stages(
+        born=born, unschooled=unschooled, schooled=schooled, examined=examined, aligned=aligned,
+        benchmarks=benchmarks, shrunk=shrunk, question=QUESTION, reply=reply,
+    )  # fmt: skip
+    made = Run.create("quickstart", config, inputs=stages.ids(), name="fast" if config.fast else "life")
+    if not made.is_finished:
+        with made.guarded():
+            with made.write("report.html") as file:
+                file.write_text(quickstart_report.html(stages), encoding="utf-8")
+            made.finish(stages.summary())
+    say(f"\nthe whole life took {duration(time.monotonic() - begun)}; its story: {made.directory / 'report.html'}")
+    say(f'try next: lyceum chat {aligned.id} "Write one sentence of a film review."')
+    return made
+
+
+def _heading(stage: str, what: str) -> None:
+    say(f"\n── {stage}: {what}")
+
+
+def _ask(question: str) -> Reply:
+    """Stream the real model's answer to the terminal."""
+    opened = load(MODEL)
+    rendered = render(opened.tokenizer, [Message(role="user", content=question)], add_generation_prompt=True)
+    stream = opened.engine().submit(Request(tokens=rendered.tokens, sampling=Sampling(max_tokens=64)))
+    return stream_text(stream)

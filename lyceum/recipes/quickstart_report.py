@@ -1,0 +1,185 @@
+"""The page that tells a whole life: one section a stage, every figure from the stage's own Run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from lyceum.core import files
+from lyceum.core.log import duration, quantity
+from lyceum.core.report import Page
+from lyceum.core.request import Reply
+from lyceum.core.run import Run
+from lyceum.plan.cost import cost_of_time
+from lyceum.plan.hardware import hardware
+from lyceum.recipes.conversations import SENTIMENT
+from lyceum.recipes.training import add_curves, add_plan
+
+SHOWN_CONTINUATIONS = 6
+# Others on the same held-out snippets, measured once with vaderSentiment 3.3.2 and scikit-learn (LOG 2026-11-20).
+SENTIMENT_REFERENCES: Mapping[str, float] = {"majority": 0.503, "VADER": 0.677, "tf-idf + regression": 0.808}
+NANOGPT_CPU_BITS = 2.71  # nanoGPT's published CPU preset, 1.88 nats a character
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """The Runs of a life, and the last word."""
+
+    born: Run
+    unschooled: Run
+    schooled: Run
+    examined: Run
+    aligned: Run
+    benchmarks: list[Run]  # before and after alignment
+    shrunk: list[Run]
+    question: str
+    reply: Reply
+
+    def all(self) -> dict[str, Run]:
+        """Every Run by the name of its stage, in order."""
+        named = {"born": self.born, "before schooling": self.unschooled, "schooled": self.schooled}
+        named |= {"after schooling": self.examined, "aligned": self.aligned}
+        named |= {f"judged {when}": run for when, run in zip(("before", "after"), self.benchmarks, strict=True)}
+        return named | {f"shrunk to {run.manifest.config['format']}": run for run in self.shrunk}
+
+    def ids(self) -> list[str]:
+        """What the life's own Run was made from."""
+        return [run.id for run in self.all().values()]
+
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took on the clock."""
+        return {
+            name: (
+                datetime.fromisoformat(run.manifest.ended) - datetime.fromisoformat(run.manifest.started)
+            ).total_seconds()
+            for name, run in self.all().items()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that matter most."""
+        before, after = (run.manifest.summary[SENTIMENT]["mean"] for run in (self.unschooled, self.examined))
+        told = self.aligned.manifest.summary
+        return {
+            "bits_per_byte": self.born.manifest.summary["bits_per_byte"],
+            "sentiment_before": before,
+            "sentiment_after": after,
+            **{name: told[name] for name in ("reward_accuracy", "happy_before", "happy_after", "kl_nats")},
+            "answer": self.reply.text,
+            "seconds": sum(self.seconds().values()),
+            "kwh": cost_of_time(sum(self.seconds().values()), hardware=hardware()).kwh,
+        }
+
+
+def html(stages: Stages) -> str:
+    """The whole page; it opens offline."""
+    summary = stages.summary()
+    page = Page("The life of a language model", "From an empty file to an answer, on this machine")
+    page.figures(
+        {
+            "bits per byte, born": summary["bits_per_byte"],
+            "sentiment before": summary["sentiment_before"],
+            "sentiment after": summary["sentiment_after"],
+            "happy before": summary["happy_before"][0],
+            "happy after": summary["happy_after"][0],
+            "on the clock": duration(summary["seconds"]),
+        }
+    )
+    _born(page, stages.born)
+    _schooled(page, stages)
+    _aligned(page, stages.aligned)
+    _judged(page, stages.benchmarks)
+    _shrunk(page, stages.shrunk)
+    page.section("Spoken to")
+    page.quote(stages.question, stages.reply.text)
+    _costs(page, stages)
+    return page.html()
+
+
+def _born(page: Page, run: Run) -> None:
+    told = run.manifest.summary
+    page.section("Born")
+    page.text(
+        f"A tokenizer and a model of {quantity(told['parameters']['total'])} parameters learnt the first nine tenths of "
+        f"Shakespeare's plays; on the last tenth the model needs {told['bits_per_byte']:.3f} bits a byte "
+        f"(nanoGPT's preset for CPUs: {NANOGPT_CPU_BITS})."
+    )
+    add_curves(page, run)
+    for when, sample in files.read_json(run.directory / "samples.json").items():
+        page.quote(f"Written {when} training", sample)
+    add_plan(page, told)
+
+
+def _schooled(page: Page, stages: Stages) -> None:
+    before, after = (run.manifest.summary[SENTIMENT] for run in (stages.unschooled, stages.examined))
+    told = stages.schooled.manifest.summary
+    page.section("Schooled")
+    page.text(
+        f"SmolLM2 read {told['conversations']:,} film-review snippets with the side people took, through a LoRA adapter "
+        f"of {quantity(told['parameters']['trained'])} parameters. On {after['n']:,} snippets it never saw, its answers "
+        f"were right {before['mean']:.1%} of the time before and {after['mean']:.1%} after."
+    )
+    bars = {name: (row["mean"], row["low"], row["high"]) for name, row in (("before", before), ("after", after))}
+    page.bars("Accuracy on held-out snippets, with 95 % intervals", bars, references=SENTIMENT_REFERENCES)
+    add_curves(page, stages.schooled)
+    add_plan(page, told)
+
+
+def _aligned(page: Page, run: Run) -> None:
+    told = run.manifest.summary
+    page.section("Aligned")
+    page.text(
+        f"Of two snippets people rated one happier: {told['pairs']:,} such pairs moved the model by direct preference "
+        f"optimisation. Continuations of held-out beginnings, judged by the schooled model, are happy "
+        f"{told['happy_before'][0]:.0%} of the time before and {told['happy_after'][0]:.0%} after; a continuation is "
+        f"{told['kl_nats'][0]:.1f} nats away from the start."
+    )
+    names = {
+        "preferred is likelier, before": "preference_accuracy_before",
+        "preferred is likelier, after": "preference_accuracy_after",
+        "preferred gained more": "reward_accuracy",
+        "happy continuations, before": "happy_before",
+        "happy continuations, after": "happy_after",
+    }
+    page.bars("On held-out data, with 95 % intervals", {label: tuple(told[name]) for label, name in names.items()})
+    add_curves(page, run)
+    rows = [json.loads(line) for line in (run.directory / "continuations.jsonl").read_text("utf-8").splitlines()]
+    page.table(
+        ["beginning", "before", "after"],
+        [(row["prefix"], row["before"].strip(), row["after"].strip()) for row in rows[:SHOWN_CONTINUATIONS]],
+        title="How it goes on",
+    )
+    add_plan(page, told)
+
+
+def _judged(page: Page, runs: list[Run]) -> None:
+    page.section("Judged")
+    bars = {
+        f"{task}, {when}": (row["mean"], row["low"], row["high"])
+        for task in runs[0].manifest.summary
+        for when, run in zip(("before", "after"), runs, strict=True)
+        for row in (run.manifest.summary[task],)
+    }
+    page.bars("Benchmarks before and after alignment, with 95 % intervals", bars)
+
+
+def _shrunk(page: Page, runs: list[Run]) -> None:
+    page.section("Shrunk")
+    columns = ("bits_per_weight", "bytes_child", "perplexity_parent", "perplexity_child", "kl", "agreement")
+    rows = [(run.manifest.config["format"], *(run.manifest.summary[name] for name in columns)) for run in runs]
+    page.table(["format", *(name.replace("_", " ") for name in columns)], rows, title="Receipts against the parent")
+
+
+def _costs(page: Page, stages: Stages) -> None:
+    page.section("What it took")
+    device = hardware()
+    rows = []
+    for name, seconds in stages.seconds().items():
+        cost = cost_of_time(seconds, hardware=device)
+        rows.append((name, stages.all()[name].id, duration(seconds), round(1000 * cost.kwh, 2)))
+    page.table(["stage", "Run", "time", "Wh"], rows)
+    total = cost_of_time(sum(stages.seconds().values()), hardware=device)
+    page.text(
+        f"About {1000 * total.kwh:.1f} Wh and {1000 * total.kg_co2:.1f} g of CO2, estimated from {device.watts:.0f} W "
+        f"listed for {device.name} and the world's average electricity; not measured."
+    )
