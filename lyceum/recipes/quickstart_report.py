@@ -100,8 +100,8 @@ def _born(page: Page, run: Run) -> None:
     told = run.manifest.summary
     page.section("Born")
     page.text(
-        f"A tokenizer and a model of {quantity(told['parameters']['total'])} parameters learnt the first nine tenths of "
-        f"Shakespeare's plays; on the last tenth the model needs {told['bits_per_byte']:.3f} bits a byte "
+        f"A tokenizer and a model of {quantity(told['parameters']['total'])} parameters learnt the first nine tenths "
+        f"of Shakespeare's plays; on the last tenth the model needs {told['bits_per_byte']:.3f} bits a byte "
         f"(nanoGPT's preset for CPUs: {NANOGPT_CPU_BITS})."
     )
     add_curves(page, run)
@@ -115,9 +115,9 @@ def _schooled(page: Page, stages: Stages) -> None:
     told = stages.schooled.manifest.summary
     page.section("Schooled")
     page.text(
-        f"SmolLM2 read {told['conversations']:,} film-review snippets with the side people took, through a LoRA adapter "
-        f"of {quantity(told['parameters']['trained'])} parameters. On {after['n']:,} snippets it never saw, its answers "
-        f"were right {before['mean']:.1%} of the time before and {after['mean']:.1%} after."
+        f"SmolLM2 read {told['conversations']:,} film-review snippets with the side people took, through a LoRA "
+        f"adapter of {quantity(told['parameters']['trained'])} parameters. On {after['n']:,} snippets it never saw, "
+        f"its answers were right {before['mean']:.1%} of the time before and {after['mean']:.1%} after."
     )
     bars = {name: (row["mean"], row["low"], row["high"]) for name, row in (("before", before), ("after", after))}
     page.bars("Accuracy on held-out snippets, with 95 % intervals", bars, references=SENTIMENT_REFERENCES)
