@@ -113,6 +113,15 @@ def test_a_result_is_json_and_pairs_with_another_of_the_same_samples():
         compare_results(good, dataclasses.replace(bad, rows=bad.rows[1:]))
 
 
+def test_texts_are_compared_by_all_their_bytes():
+    task = make_text("t", ["a" * 90, "b" * 10])
+    first, second = (
+        evaluate(Listener(lambda tokens, t, cost=cost: -cost[tokens[t]]), TOKENIZER, task, context_tokens=100)
+        for cost in ({97: 1.0, 98: 1.0}, {97: 2.0, 98: 0.5})
+    )
+    assert compare_results(first, second).difference == pytest.approx(second.mean - first.mean)
+
+
 def test_a_task_without_samples_is_refused():
     with pytest.raises(DataError, match="no samples"):
         evaluate(Listener(), TOKENIZER, questions(0), context_tokens=10)

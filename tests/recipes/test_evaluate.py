@@ -82,6 +82,15 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_task(model, library, tm
     assert tasks == ["piqa"] * 4 + [str(own)] and made.manifest.summary.keys() == {"piqa", str(own)}
 
 
+def test_a_task_cut_off_before_its_figures_were_kept_is_not_counted_twice(model, library, monkeypatch):
+    config = Config(model=model, tasks=("piqa",), limit=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "metrics", lambda self, **figures: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate.run(config)
+    assert len((evaluate.run(config).directory / "results.jsonl").read_text().splitlines()) == 4
+
+
 def test_an_unknown_task_is_refused_with_the_nearest_before_anything_is_fetched(monkeypatch):
     monkeypatch.setattr(sources, "fetch", lambda name: pytest.fail("fetched"))
     with pytest.raises(ConfigError, match=r"no task 'helaswag'.*did you mean 'hellaswag'"):
