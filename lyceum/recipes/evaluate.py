@@ -1,6 +1,6 @@
 """Score a model on benchmarks, with 95 % intervals: the Run holds every sample's grade, so two models can be paired.
 
-A task is a benchmark (`hellaswag`), `mmlu` or one subject of it (`mmlu/anatomy`), `gsm8k`, `movie_snippets`,
+A task is a benchmark (`hellaswag`), `mmlu` or one subject of it (`mmlu/anatomy`), `gsm8k`, `movie-sentiment`,
 `wikitext-2` (bits per byte of its test articles), or a text file of your own (bits per byte).
 """
 
@@ -17,6 +17,7 @@ from lyceum.core.run import Run
 from lyceum.eval.harness import Result, evaluate
 from lyceum.eval.task import Task
 from lyceum.eval.tasks import choice, classify, exact, text
+from lyceum.recipes import snippets
 from lyceum.recipes.load import load, locate
 from lyceum.recipes.texts import read_corpus
 
@@ -118,14 +119,14 @@ def articles(rows: Sequence[str]) -> list[str]:
     return ["".join(article) for article in found]
 
 
-def _movie_snippets(folder: Path) -> Task:
-    rated = [(snippet.text, snippet.mean) for snippet in readers.read_hutto_movie_snippets(folder)]
-    return classify.movie_snippets(rated)
+def _movie_sentiment(folder: Path) -> Task:
+    labelled = [(snippet.text, int(snippet.mean > 0)) for snippet in snippets.clear_snippets(snippets.Part.HELD_OUT)]
+    return classify.make("movie-sentiment", labelled, question=snippets.QUESTION, labels=snippets.LABELS)
 
 
 OTHERS: dict[str, tuple[str, Callable[[Path], Task]]] = {
     "gsm8k": ("benchmarks", lambda folder: exact.gsm8k(readers.read_benchmark(folder, "gsm8k"))),
-    "movie_snippets": ("hutto-sentiment", _movie_snippets),
+    "movie-sentiment": ("hutto-sentiment", _movie_sentiment),
     "wikitext-2": ("wikitext-2", lambda folder: text.make("wikitext-2", articles(readers.read_wikitext2(folder)))),
 }
 

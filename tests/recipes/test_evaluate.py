@@ -4,10 +4,11 @@ import pytest
 
 from lyceum.catalog import sources
 from lyceum.catalog.datasets import BENCHMARK_FILES
+from lyceum.catalog.readers import RatedText
 from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run, Status
 from lyceum.model.weights import save_folder
-from lyceum.recipes import evaluate
+from lyceum.recipes import evaluate, snippets
 from lyceum.recipes.evaluate import Config, articles, check, known_tasks
 from tests.infer.tiny import byte_tokenizer, tiny_model
 
@@ -109,6 +110,19 @@ def test_every_known_task_has_a_file_in_the_library():
         check(name)
     missing = {benchmark.file for name, benchmark in evaluate.choice.BENCHMARKS.items() if name != "mmlu"} - files
     assert not missing and "mmlu/anatomy" in files and "gsm8k" in files
+
+
+def test_sentiment_is_asked_of_snippets_nothing_learns_from(tmp_path, monkeypatch):
+    rated = [RatedText(text=f"snippet {n}", mean=2.0 if n % 3 else -2.0, ratings=()) for n in range(1500)]
+    monkeypatch.setattr(sources, "fetch", lambda name: tmp_path)
+    monkeypatch.setattr(evaluate.readers, "read_hutto_movie_snippets", lambda folder: rated)
+    task, origin = evaluate.make_task("movie-sentiment")
+    learnt = {conversation[0].content for conversation in snippets.sentiment_conversations(snippets.Part.TRAIN)}
+    asked = {sample.options[0].prompt[0].content: sample for sample in task.samples()}
+    assert len(asked) == 1000 and not learnt & asked.keys() and origin == "catalog:hutto-sentiment"
+    for number in range(1500):
+        sample = asked.get(snippets.question(f"snippet {number}")[0].content)
+        assert sample is None or sample.options[sample.right].text == ("positive" if number % 3 else "negative")
 
 
 def test_wikitext_splits_into_articles_at_headings_of_the_first_level():

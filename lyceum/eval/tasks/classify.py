@@ -7,9 +7,6 @@ from lyceum.eval.task import Option, Sample
 from lyceum.eval.tasks.choice import Choice, Metric
 from lyceum.tokenizer.chat import Message
 
-MOVIE_QUESTION = "Is this sentence from a film review positive or negative? Answer with one word.\n\n{text}"
-MOVIE_LABELS = ("Negative", "Positive")
-
 
 def make(
     name: str,
@@ -28,9 +25,3 @@ def make(
         options = tuple(Option(prompt=messages, text=option) for option in labels)
         samples.append(Sample(id=str(number), options=options, right=label))
     return Choice(name=name, metric=metric, all=tuple(samples))
-
-
-def movie_snippets(rated: Iterable[tuple[str, float]], *, margin: float = 1.0) -> Choice:
-    """Sentences of film reviews and their mean rating, -4 to 4; those nearer to 0 than `margin` are left out."""
-    labelled = [(text, int(mean > 0)) for text, mean in rated if mean and abs(mean) >= margin]
-    return make("movie_snippets", labelled, question=MOVIE_QUESTION, labels=MOVIE_LABELS)

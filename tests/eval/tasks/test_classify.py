@@ -4,13 +4,12 @@ from lyceum.core.errors import ConfigError
 from lyceum.eval.tasks import classify
 
 
-def test_snippets_become_labelled_questions_and_undecided_ones_are_left_out():
-    task = classify.movie_snippets([("great", 2.5), ("dull", -1.0), ("meh", 0.9), ("odd", 0.0)])
+def test_texts_become_questions_with_the_labels_as_options():
+    task = classify.make("mood", [("great", 1), ("dull", 0)], question="How is {text}?", labels=("sad", "happy"))
     assert [sample.right for sample in task.samples()] == [1, 0]
     messages = task.prompt(task.samples()[0])
-    assert messages[0].role == "user" and messages[0].content.endswith("\n\ngreat")
-    assert [option.text for option in task.samples()[0].options] == ["Negative", "Positive"]
-    assert len(classify.movie_snippets([("odd", 0.0), ("so", 0.1)], margin=0.0).samples()) == 1
+    assert messages[0].role == "user" and messages[0].content == "How is great?"
+    assert [option.text for option in task.samples()[0].options] == ["sad", "happy"]
 
 
 def test_braces_in_a_text_are_left_alone():
