@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub: one of a known repository, or a whole model. The library resumes and honours proxies."""
+"""Files of the Hugging Face Hub: one of a known repository, or a whole model. The library resumes them."""
 
 import os
 from collections.abc import Callable

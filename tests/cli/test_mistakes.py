@@ -1,0 +1,167 @@
+"""Bad input, as its user meets it: one line, exit status 2, nothing lost."""
+
+import json
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+from lyceum.cli.main import main
+from lyceum.core.run import Run, Status
+from lyceum.model.weights import save_folder
+from lyceum.tokenizer.train import TrainTokenizerConfig, train
+from tests.small import LLAMA, small_model
+
+PLAY = "Speak the speech, I pray you, as I pronounced it to you, trippingly on the tongue.\n" * 60
+PRETRAIN = (
+    "pretrain", "tiny", "--tokenizer.vocab-size", "300", "--fit.steps", "4", "--fit.save-every-steps", "2",
+    "--context-tokens", "16", "--rows", "2",
+)  # fmt: skip
+
+Say = Callable[..., str]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Run a command that must fail and give its one line."""
+    monkeypatch.setenv("LYCEUM_QUIET", "1")
+
+    def run(*words: object) -> str:
+        assert main([str(word) for word in words]) == 2
+        told = capsys.readouterr()
+        lines = [line for line in told.err.splitlines() if line]
+        assert len(lines) == 1, told.err
+        assert lines[0].startswith("lyceum: ")
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small model with a tokenizer, as a Hugging Face folder."""
+    tokenizer = train([PLAY], TrainTokenizerConfig(vocab_size=300))
+    config = LLAMA.__class__(**(vars(LLAMA) | {"vocab_size": tokenizer.vocab_size}))
+    save_folder(small_model(config), tmp_path / "model")
+    tokenizer.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Path:
+    (tmp_path / "play.txt").write_text(PLAY)
+    return tmp_path / "play.txt"
+
+
+def conversations(tmp_path: Path, *rows: object) -> Path:
+    path = tmp_path / "talk.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def talk(*turns: tuple[str, str]) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def test_an_unknown_model_names_the_nearest(say: Say) -> None:
+    assert "did you mean 'smollm2-135m-instruct'?" in say("generate", "smolm2-135m-instruct", "hi")
+    assert "did you mean 'smollm2-135m-instruct'?" in say("chat", "smolm2-135m-instruct")
+
+
+def test_an_unknown_command_and_key_name_the_nearest(say: Say) -> None:
+    assert "did you mean 'pretrain'?" in say("pretrian")
+    assert "did you mean" in say("pretrain", "tiny", "--fit.stepps", "3")
+
+
+def test_an_unknown_key_in_a_config_file_names_the_nearest(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"fit": {"stepps": 3}}')
+    assert "did you mean 'steps'?" in say("pretrain", "--config", tmp_path / "config.json")
+
+
+def test_a_truncated_safetensors(say: Say, model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert "is damaged" in say("generate", model, "hi")
+
+
+def test_a_config_that_lies_about_its_weights(say: Say, model: Path) -> None:
+    plain = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(plain | {"intermediate_size": 128}))
+    assert "has shape" in say("generate", model, "hi")
+
+
+@pytest.mark.parametrize("kept", [3, 20, 400])
+def test_a_truncated_gguf(say: Say, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "whole.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_tensor("output_norm.weight", np.ones(4096, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (tmp_path / "cut.gguf").write_bytes(path.read_bytes()[:kept])
+    assert "cut.gguf" in say("generate", tmp_path / "cut.gguf", "hi")
+
+
+def test_a_lying_gguf(say: Say, tmp_path: Path) -> None:
+    header = b"GGUF" + (3).to_bytes(4, "little") + (1 << 62).to_bytes(8, "little") + (1 << 62).to_bytes(8, "little")
+    (tmp_path / "liar.gguf").write_bytes(header)
+    assert "liar.gguf" in say("generate", tmp_path / "liar.gguf", "hi")
+
+
+@pytest.mark.parametrize("text", ["", "  \n\n"])
+def test_an_empty_corpus(say: Say, tmp_path: Path, text: str) -> None:
+    (tmp_path / "empty.txt").write_text(text)
+    assert "is empty" in say("pretrain", "tiny", "--corpus", tmp_path / "empty.txt")
+    assert Run.all() == []
+
+
+def test_a_corpus_too_small_for_a_batch(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("To be, or not to be.")
+    assert "give more text" in say(*PRETRAIN, "--corpus", tmp_path / "short.txt")
+
+
+def test_a_conversation_without_a_learnable_token(say: Say, tmp_path: Path, model: Path) -> None:
+    data = conversations(tmp_path, talk(("user", "Hi"), ("assistant", "Hello")), talk(("user", "Hi")))
+    told = say("finetune", model, data, "--fit.steps", "1", "--context-tokens", "60", "--rows", "1")
+    assert "example 1 has no learnable token" in told
+
+
+def test_rows_that_are_not_conversations(say: Say, tmp_path: Path, model: Path) -> None:
+    assert "row 1 has no list of messages" in say("finetune", model, conversations(tmp_path, {"text": "hi"}))
+    (tmp_path / "talk.jsonl").write_text('{"messages": [\n')
+    assert "line 1 is not JSON" in say("finetune", model, tmp_path / "talk.jsonl")
+
+
+def test_a_conversation_longer_than_the_rows(say: Say, tmp_path: Path, model: Path) -> None:
+    data = conversations(tmp_path, talk(("user", "speak " * 100), ("assistant", "no")))
+    assert "rows hold 32" in say("finetune", model, data, "--context-tokens", "32")
+
+
+def test_a_prompt_longer_than_the_context(say: Say, model: Path) -> None:
+    told = say("generate", model, "speak the speech " * 60)
+    assert "64" in told and "token" in told
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[], None]]:
+    """No file may grow beyond 100 kB, which stops a checkpoint as a full disk does; call it for more room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_while_training(say: Say, play: Path, small_disk: Callable[[], None]) -> None:
+    told = say(*PRETRAIN, "--corpus", play)
+    assert "no room to write" in told and "what was there is kept" in told
+    failed = Run.open("pretrain/play")
+    assert failed.manifest.status is Status.FAILED
+    assert not failed.checkpoints() and not list(failed.directory.rglob("*.partial"))
+    small_disk()
+    assert main([*PRETRAIN, "--corpus", str(play)]) == 0
+    assert Run.open("pretrain/play").is_finished
