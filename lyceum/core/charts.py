@@ -14,6 +14,7 @@ Bar = tuple[Number, Number, Number]  # value, low, high
 
 WIDTHS = {"wide": 760, "narrow": 360}
 PLOT_HEIGHT = 300
+REFERENCE_HEIGHT = 15  # of the line that names a reference
 BAR_HEIGHT = 30
 LETTER_WIDTH = 6.6  # of the charts' 12 px letters, on average
 MAX_POINTS = 400  # drawn a series; more are thinned to the extremes of each stretch
@@ -117,9 +118,9 @@ def _thinned(points: list[Point]) -> list[Point]:
     return [*kept, points[-1]]
 
 
-def bars_height(count: int, has_references: bool, width: int) -> int:
+def bars_height(count: int, num_references: int, width: int) -> int:
     """How high a bar chart is drawn."""
-    return count * (BAR_HEIGHT + _name_height(width)) + (44 if has_references else 26)
+    return count * (BAR_HEIGHT + _name_height(width)) + REFERENCE_HEIGHT * num_references + 30
 
 
 def draw_bars(
@@ -129,7 +130,7 @@ def draw_bars(
     ends = [end for bar in known.values() for end in bar] + list(references.values())
     above = _name_height(width)
     names_width = 1 if above else min(max(map(len, bars)) * (LETTER_WIDTH + 0.4) + 12, width * 0.34)
-    top = 18 if references else 0
+    top = REFERENCE_HEIGHT * len(references) + (4 if references else 0)
     bottom = top + len(bars) * (BAR_HEIGHT + above)
     low, high = min(0.0, *ends), max(0.0, *ends)
     scale = Scale(low=low, high=high if high > low else low + 1, start=names_width, end=width - 66)
@@ -141,12 +142,12 @@ def draw_bars(
     for y, label in zip(tops, bars, strict=True):
         if label in known:
             yield _one_bar(label, known[label], scale, y + above)
-    for name, value in references.items():
-        x = scale.place(value)
-        anchor = "end" if x > width * 0.6 else "start"
-        yield f'<line class="reference" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 4}" y2="{bottom}"/>'
+    for number, (name, value) in enumerate(references.items(), 1):  # each name on a line of its own
+        x, y = scale.place(value), REFERENCE_HEIGHT * number
+        anchor, shift = ("end", -5) if x > width * 0.6 else ("start", 5)
+        yield f'<line class="reference" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{bottom}"/>'
         text = f"{escape(name)} {figure(value)}"
-        yield f'<text class="reference-name" x="{x:.1f}" y="{top - 7}" text-anchor="{anchor}">{text}</text>'
+        yield f'<text class="reference-name" x="{x + shift:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>'
     for y, (label, bar) in zip(tops, bars.items(), strict=True):
         shown = _shortened(label, int((width if above else names_width - 10) / (LETTER_WIDTH + 0.4)))
         yield f'<text class="bar-name" x="0" y="{y + 19}">{escape(shown)}<title>{escape(label)}</title></text>'

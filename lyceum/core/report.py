@@ -160,7 +160,7 @@ class Page:
             "; ".join(
                 f"{label}: {figure(v)} ({figure(low)} to {figure(high)})" for label, (v, low, high) in known.items()
             ),
-            lambda width: (bars_height(len(bars), bool(marks), width), draw_bars(bars, known, marks, width)),
+            lambda width: (bars_height(len(bars), len(marks), width), draw_bars(bars, known, marks, width)),
             is_empty=not known,
         )
 

@@ -1,7 +1,7 @@
 """PreferencePairs: two answers to a prompt, one preferred, with what the reference model gives each.
 
-In a Batch, row 2i is a pair's chosen answer and row 2i + 1 the rejected one; `extra["reference"]` holds their
-log-probabilities under the reference, (B,).
+In a Batch, document 2i + 1 is the chosen answer of pair i and document 2i + 2 the rejected one, packed in order;
+`extra["reference"]` holds their log-probabilities under the reference, (2 P,).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lyceum.data.batch import Batch, stack
-from lyceum.data.rows import Example, check_examples, pack
+from lyceum.data.batch import Batch, Row, stack
+from lyceum.data.rows import Example, check_examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,27 @@ class Pair:
     rejected: Example
 
 
-def pair_batch(pairs: Sequence[Pair], references: Sequence[tuple[float, float]] | None = None) -> Batch:
-    """Pairs as interleaved rows, with the reference's log-probabilities (chosen, rejected) of each if known."""
-    batch = stack([pack([example]) for pair in pairs for example in (pair.chosen, pair.rejected)])
+def pair_batch(
+    pairs: Sequence[Pair], references: Sequence[tuple[float, float]] | None = None, *, context_tokens: int = 256
+) -> Batch:
+    """Pairs packed into rows of at most `context_tokens` (a longer answer has its own row), with the reference's
+    log-probabilities (chosen, rejected) of each if known.
+    """
+    rows: list[Row] = []
+    for number, example in enumerate((e for pair in pairs for e in (pair.chosen, pair.rejected)), 1):
+        documents = [number] * len(example.tokens)
+        if rows and len(rows[-1].tokens) + len(documents) <= context_tokens:
+            last = rows.pop()
+            rows.append(
+                Row(
+                    tokens=[*last.tokens, *example.tokens],
+                    loss_weights=[*last.loss_weights, *example.loss_weights],
+                    documents=[*last.documents, *documents],
+                )
+            )
+        else:
+            rows.append(Row(tokens=example.tokens, loss_weights=example.loss_weights, documents=documents))
+    batch = stack(rows)
     if references is None:
         return batch
     flat = torch.tensor([value for pair in references for value in pair], dtype=torch.float32)
@@ -48,6 +66,7 @@ class PreferencePairs:
     ) -> None:
         check_examples([e for pair in pairs for e in (pair.chosen, pair.rejected)], context_tokens=context_tokens)
         self.pairs, self.references, self.pairs_per_batch, self.seed = pairs, references, pairs_per_batch, seed
+        self.context_tokens = context_tokens
         self.epoch, self.taken = 0, 0
 
     def __next__(self) -> Batch:
@@ -57,7 +76,9 @@ class PreferencePairs:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.pairs))
         picked = order[self.taken : self.taken + self.pairs_per_batch]
         self.taken += len(picked)
-        return pair_batch([self.pairs[i] for i in picked], [self.references[i] for i in picked])
+        return pair_batch(
+            [self.pairs[i] for i in picked], [self.references[i] for i in picked], context_tokens=self.context_tokens
+        )
 
     def state(self) -> dict[str, Any]:
         """The epoch and how many of its pairs are gone."""

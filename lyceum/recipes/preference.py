@@ -82,9 +82,10 @@ def run(config: Config) -> Run:
             pairs, references,
             pairs_per_batch=config.pairs_per_batch, context_tokens=config.context_tokens, seed=config.seed,
         )  # fmt: skip
-        longest = max(len(e.tokens) for pair in pairs for e in (pair.chosen, pair.rejected))
+        tokens = sum(len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in pairs)
+        mean = -(-tokens // (2 * len(pairs)))  # of an answer with its prompt, for the plan
         lesson = Lesson(
-            source=source, objective=config.dpo, fit=config.fit, rows=2 * config.pairs_per_batch, context_tokens=longest
+            source=source, objective=config.dpo, fit=config.fit, rows=2 * config.pairs_per_batch, context_tokens=mean
         )
         took = train_adapter(made, opened, lesson, config.lora, base=config.model)
         aligned = _measure(opened, config)

@@ -57,9 +57,11 @@ def adapter_fit(*, steps: int, rate: float) -> FitConfig:
 
 FULL = Life(
     born=pretrain.PRESETS["shakespeare"],
-    schooled=finetune.Config(model=MODEL, limit=2400, fit=adapter_fit(steps=105, rate=1e-3)),
-    sentiment_limit=None,
-    aligned=preference.Config(model=MODEL, limit=400, fit=adapter_fit(steps=50, rate=5e-4)),
+    schooled=finetune.Config(model=MODEL, limit=1600, fit=adapter_fit(steps=75, rate=1e-3)),
+    sentiment_limit=500,
+    aligned=preference.Config(
+        model=MODEL, limit=320, fit=adapter_fit(steps=40, rate=3e-4), held_out_pairs=100, continuations=60
+    ),
     benchmarks=("arc_easy", "hellaswag", "piqa"),
     benchmark_limit=60,
     receipt_rows=8,

@@ -76,6 +76,8 @@ def report(made: Run, summary: Mapping[str, Any], *, samples: Mapping[str, str] 
     page = Page(made.id, f"{made.manifest.started}, from {', '.join(made.manifest.inputs)}")
     add_figures(page, summary)
     add_curves(page, made)
+    speeds = [(row["step"], row["tokens_per_s"]) for row in made.read_metrics() if "tokens_per_s" in row]
+    page.curve("Speed", {"tokens a second": speeds}, x_label="step")
     for title, text in (samples or {}).items():
         page.quote(title, text)
     add_plan(page, summary)
@@ -91,7 +93,7 @@ def add_figures(page: Page, summary: Mapping[str, Any]) -> None:
 
 
 def add_curves(page: Page, made: Run) -> None:
-    """The smoothed loss, held-out figures where they were taken, and the speed."""
+    """The smoothed loss, and held-out figures where they were taken."""
     rows = [row for row in made.read_metrics() if "step" in row]
     page.curve("Loss", {"training loss": _smooth(rows, "loss")}, x_label="step", y_label="nats")
     for name, label in (("bits_per_byte", "bits per byte, held out"), ("accuracy", "preference accuracy of the batch")):
@@ -100,7 +102,6 @@ def add_curves(page: Page, made: Run) -> None:
                 _smooth(rows, name) if name == "accuracy" else [(row["step"], row[name]) for row in rows if name in row]
             )
             page.curve(label.capitalize(), {label: points}, x_label="step")
-    page.curve("Speed", {"tokens a second": [(row["step"], row["tokens_per_s"]) for row in rows]}, x_label="step")
 
 
 def add_plan(page: Page, summary: Mapping[str, Any]) -> None:

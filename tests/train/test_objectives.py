@@ -46,7 +46,7 @@ def test_next_token_loss_is_cross_entropy_of_the_shifted_tokens() -> None:
 
 def test_sequence_log_probabilities_do_not_depend_on_padding() -> None:
     model = small_model()
-    together = pair_batch(PAIRS)
+    together = pair_batch(PAIRS, context_tokens=11)
     alone = [stack([pack([e])]) for pair in PAIRS for e in (pair.chosen, pair.rejected)]
     summed = sequence_log_probabilities(outputs_of(model, together), together)
     single = torch.cat([sequence_log_probabilities(outputs_of(model, batch), batch) for batch in alone])

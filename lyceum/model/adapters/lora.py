@@ -67,7 +67,9 @@ class LoraLinear(nn.Module):
         y = self.base(x)
         if not self.is_enabled or self.original is not None:
             return y
-        return y + F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
+        narrow = F.linear(x, self.a.to(x.dtype)).flatten(0, -2)  # (N, rank)
+        wide = (self.b * self.scale).to(x.dtype).t()  # (rank, O)
+        return torch.addmm(y.flatten(0, -2), narrow, wide).view_as(y)  # one pass over y, not three
 
     def merge(self) -> None:
         """Add the product into the base's weight; nothing happens when it is merged already."""

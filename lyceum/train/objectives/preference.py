@@ -1,7 +1,7 @@
 """Direct preference optimisation: raise the chosen answer above the rejected one, relative to a reference model.
 
 Loss per pair: -log sigmoid(beta ((log p(c) - log r(c)) - (log p(j) - log r(j)))), p the model, r the reference,
-c chosen, j rejected. Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7. Shapes: B = 2 P rows, P pairs.
+c chosen, j rejected. Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7. Shapes: S = 2 P answers, P pairs.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Dpo:
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         """The summed loss; figures: preference accuracy (a tie counts a half), the margin of implicit rewards."""
-        rewards = self.beta * (sequence_log_probabilities(outputs, batch) - batch.extra["reference"])  # (B,)
+        rewards = self.beta * (sequence_log_probabilities(outputs, batch) - batch.extra["reference"])  # (S,)
         margins = rewards[0::2] - rewards[1::2]  # (P,)
         told = margins.detach()
         return Loss(
@@ -43,8 +43,9 @@ class Dpo:
         )
 
 
-def sequence_log_probabilities(outputs: Outputs, batch: Batch) -> Float[Tensor, " B"]:
-    """The log-probability of each row's tokens that count, in nats."""
+def sequence_log_probabilities(outputs: Outputs, batch: Batch) -> Float[Tensor, " S"]:
+    """The log-probability in nats of the tokens that count of documents 1 … S, wherever they are packed."""
     targets = next_token(batch)
     weighted = log_probabilities(outputs, targets) * targets.weights
-    return torch.zeros(len(batch.tokens), device=weighted.device).index_add(0, targets.rows, weighted)
+    places = batch.documents[targets.rows, targets.times] - 1
+    return torch.zeros(int(batch.documents.max()), device=weighted.device).index_add(0, places, weighted)
