@@ -1,4 +1,4 @@
-"""A training step in bfloat16 with blocked attention against plain float32, on the model of the `shakespeare` preset."""
+"""A training step in bfloat16 with blocked attention against plain float32, on the `shakespeare` preset's model."""
 
 import torch
 from pairs import compare

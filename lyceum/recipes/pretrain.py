@@ -57,7 +57,7 @@ class Config:
     fit: FitConfig = FitConfig(
         steps=300, optimizer=AdamW(rate=3e-3), schedule=WarmupStableDecay(warmup=50, decay=0.4), save_every_steps=100
     )
-    evaluate_every_steps: int = 100  # on a part of the held-out text; all of it at the end
+    evaluate_every_steps: int = 50  # on a part of the held-out text, 0 never; on all of it after the last step
     sample_tokens: int = 120
     seed: int = 0
 
@@ -72,7 +72,7 @@ CONFIG = Config
 PRESETS = {
     "shakespeare": Config(),
     "tiny": Config(
-        shape=Shape(dim=64, num_layers=2, num_heads=2, num_kv_heads=2, ffn_dim=176), context_tokens=64, rows=8,
+        shape=Shape(dim=64, num_layers=2, num_heads=2, num_kv_heads=2, ffn_dim=192), context_tokens=64, rows=8,
         tokenizer=TrainTokenizerConfig(vocab_size=512), evaluate_every_steps=0,
         fit=FitConfig(steps=60, optimizer=AdamW(rate=5e-3), schedule=WarmupStableDecay(warmup=10, decay=0.4)),
     ),
@@ -103,7 +103,9 @@ def run(config: Config) -> Run:
             words.save(folder)
 
         def judge(step: int) -> dict[str, float]:
-            if not config.evaluate_every_steps or step % config.evaluate_every_steps or step == config.fit.steps:
+            if step == config.fit.steps:
+                return {"bits_per_byte": bits_per_byte(model, words, held_out).mean}
+            if not config.evaluate_every_steps or step % config.evaluate_every_steps:
                 return {}
             return {"bits_per_byte": bits_per_byte(model, words, [held_out[0][:EVALUATED_BYTES]]).mean}
 
@@ -118,7 +120,7 @@ def run(config: Config) -> Run:
         samples = {"before": before, "after": _sample(model, words, learnt, config)}
         with made.write("samples.json") as file:
             files.write_json(file, samples)
-        summary = {"bits_per_byte": bits_per_byte(model, words, held_out).mean} | took
+        summary = {"bits_per_byte": made.read_metrics()[-1]["bits_per_byte"]} | took
         report(made, summary, samples=samples)
         made.finish(summary)
     return made

@@ -78,10 +78,10 @@ def html(stages: Stages) -> str:
     page.figures(
         {
             "bits per byte, born": summary["bits_per_byte"],
-            "sentiment before": summary["sentiment_before"],
-            "sentiment after": summary["sentiment_after"],
-            "happy before": summary["happy_before"][0],
-            "happy after": summary["happy_after"][0],
+            "sentiment right, before": f"{summary['sentiment_before']:.1%}",
+            "sentiment right, after": f"{summary['sentiment_after']:.1%}",
+            "happy, before": f"{summary['happy_before'][0]:.0%}",
+            "happy, after": f"{summary['happy_after'][0]:.0%}",
             "on the clock": duration(summary["seconds"]),
         }
     )

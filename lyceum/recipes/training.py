@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lyceum.core.log import say
+from lyceum.core.log import duration, quantity, say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
 from lyceum.data.batch import Source
@@ -96,19 +96,28 @@ def add_curves(page: Page, made: Run) -> None:
     """The smoothed loss, and held-out figures where they were taken."""
     rows = [row for row in made.read_metrics() if "step" in row]
     page.curve("Loss", {"training loss": _smooth(rows, "loss")}, x_label="step", y_label="nats")
-    for name, label in (("bits_per_byte", "bits per byte, held out"), ("accuracy", "preference accuracy of the batch")):
-        if any(name in row for row in rows):
-            points = (
-                _smooth(rows, name) if name == "accuracy" else [(row["step"], row[name]) for row in rows if name in row]
-            )
-            page.curve(label.capitalize(), {label: points}, x_label="step")
+    if judged := [(row["step"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]:
+        page.curve("Bits per byte, held out", {"bits per byte": judged}, x_label="step")
+    if preferred := _smooth(rows, "accuracy"):
+        page.curve("Preference accuracy of the batch", {"accuracy": preferred}, x_label="step")
 
 
 def add_plan(page: Page, summary: Mapping[str, Any]) -> None:
     """Planned beside measured."""
-    planned = summary.get("plan", {})
-    rows = [(name, value, summary[name], summary[name] / value if value else 0.0) for name, value in planned.items()]
+    rows = [
+        (name.replace("_", " "), _for_people(name, planned), _for_people(name, summary[name]), summary[name] / planned)
+        for name, planned in summary.get("plan", {}).items()
+        if planned
+    ]
     page.table(["figure", "planned", "measured", "ratio"], rows, title="Plan against measured")
+
+
+def _for_people(name: str, value: float) -> object:
+    if name == "seconds":
+        return duration(value)
+    if name == "mfu":
+        return f"{value:.0%}"
+    return quantity(value, "B") if name.endswith("_bytes") else value
 
 
 def _smooth(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

@@ -1,0 +1,150 @@
+"""Stages one after the other on a small text: each a Run, resumed and not repeated, with its parents."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.core.run import Run
+from lyceum.model.adapters import lora
+from lyceum.recipes import finetune, preference, pretrain, quantize
+from lyceum.recipes.conversations import read_conversations, read_preferences, tokenize
+from lyceum.recipes.load import load, locate
+from lyceum.recipes.snippets import Part
+from lyceum.recipes.texts import hold_out, read_corpus
+from lyceum.tokenizer.train import TrainTokenizerConfig
+from lyceum.train.loop import FitConfig
+from lyceum.train.optim import AdamW
+from lyceum.train.schedule import WarmupStableDecay
+
+PLAY = "".join(f"Player {n}. Speak the speech, I pray you, as I pronounced it to you {n} times.\n" for n in range(90))
+FIT = FitConfig(steps=4, optimizer=AdamW(rate=5e-3), schedule=WarmupStableDecay(warmup=1), save_every_steps=2)
+
+
+@pytest.fixture
+def born(tmp_path: Path) -> Run:
+    (tmp_path / "play.txt").write_text(PLAY)
+    return pretrain.run(
+        dataclasses.replace(
+            pretrain.PRESETS["tiny"],
+            corpus=str(tmp_path / "play.txt"), tokenizer=TrainTokenizerConfig(vocab_size=300), fit=FIT, rows=2,
+            evaluate_every_steps=2, sample_tokens=8,
+        )
+    )  # fmt: skip
+
+
+def jsonl(path: Path, *rows: object) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_model_is_born_and_is_not_born_twice(born: Run, tmp_path: Path) -> None:
+    told = born.manifest.summary
+    assert told["bits_per_byte"] < 8.5
+    assert told["plan"].keys() <= told.keys()  # every planned figure was measured
+    assert {path.name for path in born.folder.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert "<svg" in (born.directory / "report.html").read_text()
+    assert json.loads((born.directory / "samples.json").read_text()).keys() == {"before", "after"}
+    kinds = [name.partition("/")[0] for _, name, _ in born.ancestors()]
+    assert kinds[:2] == ["pretrain", "tokenizer"]
+    started = (born.directory / "run.json").stat().st_mtime_ns
+    again = pretrain.run(pretrain.Config(**_config_of(born, pretrain.Config)))
+    assert again.id == born.id
+    assert (born.directory / "run.json").stat().st_mtime_ns == started
+
+
+def _config_of(run: Run, kind: type) -> dict[str, object]:
+    from lyceum.core.config import from_json
+
+    return dict(vars(from_json(kind, run.manifest.config)))
+
+
+def test_a_checkpoint_opens_by_its_step(born: Run) -> None:
+    early, late = load(f"{born.id}@2", dtype=torch.float32), load(born.id, dtype=torch.float32)
+    assert locate(f"{born.id}@2").origin == f"{born.id}@2"
+    assert not torch.equal(early.model.embedding.weight, late.model.embedding.weight)
+    assert torch.equal(load(f"{born.id}@4", dtype=torch.float32).model.norm.weight, late.model.norm.weight)
+
+
+def test_finetuning_then_alignment_then_rounding(born: Run, tmp_path: Path) -> None:
+    data = jsonl(
+        tmp_path / "talk.jsonl",
+        *(
+            {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": f"Ho {n}"}]}
+            for n in range(6)
+        ),
+    )
+    schooled = finetune.run(finetune.Config(model=born.id, data=data, rows=1, context_tokens=64, fit=FIT))
+    assert born.id in schooled.manifest.inputs
+    base, adapted = load(born.id, dtype=torch.float32), load(schooled.id, dtype=torch.float32)
+    assert lora.layers(adapted.model)
+    tokens = torch.arange(12)[None]
+    assert not torch.allclose(base.model(tokens), adapted.model(tokens))
+    with lora.disabled(adapted.model):
+        assert torch.equal(base.model(tokens), adapted.model(tokens))
+
+    pairs = jsonl(
+        tmp_path / "pairs.jsonl", *({"prompt": "Hi", "chosen": f"Ho {n}", "rejected": f"No {n}"} for n in range(10))
+    )
+    aligned = preference.run(
+        preference.Config(model=schooled.id, data=pairs, pairs_per_batch=3, context_tokens=64, fit=FIT)
+    )
+    assert [depth for depth, name, _ in aligned.ancestors() if name == born.id] == [2]
+    first = aligned.read_metrics()[0]
+    assert first["loss"] == pytest.approx(0.693147, abs=2e-3)  # the reference is the schooled model, adapter folded in
+    assert load(aligned.id).model(tokens).isfinite().all()
+
+    shrunk = quantize.run(
+        quantize.Config(model=born.id, format="int8", corpus=str(tmp_path / "play.txt"), rows=2, row_tokens=32)
+    )
+    assert shrunk.manifest.summary["agreement"] > 0.8
+    assert load(shrunk.id).model(tokens).isfinite().all()
+
+
+def test_preferences_of_a_file_hold_out_their_last_tenth(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", *({"prompt": "a", "chosen": f"{n}", "rejected": "x"} for n in range(20)))
+    learnt, held_out = (read_preferences(path, part) for part in (Part.TRAIN, Part.HELD_OUT))
+    assert [p.chosen for p in learnt + held_out] == [f"{n}" for n in range(20)]
+    assert len(held_out) == 2
+
+
+def test_only_replies_count(born: Run, tmp_path: Path) -> None:
+    words = load(born.id).tokenizer
+    data = jsonl(
+        tmp_path / "t.jsonl",
+        {"messages": [{"role": "user", "content": "Speak"}, {"role": "assistant", "content": "trippingly"}]},
+    )
+    example = tokenize(words, read_conversations(data)[0])
+    learnt = [token for token, weight in zip(example.tokens, example.loss_weights, strict=True) if weight]
+    assert words.decode(learnt, keep_specials=True) == "trippingly<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"prompt": "a", "chosen": "b"}, "needs text under 'chosen' and 'rejected'"),
+        ({"chosen": "b", "rejected": "c"}, "has no list of messages"),
+        ({"prompt": [{"role": "user"}], "chosen": "b", "rejected": "c"}, "without text under 'role' and 'content'"),
+    ],
+)
+def test_rows_that_are_no_preferences_are_refused(tmp_path: Path, row: object, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read_preferences(jsonl(tmp_path / "p.jsonl", row), Part.TRAIN)
+
+
+def test_a_corpus_is_a_file_a_folder_or_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    assert read_corpus(str(tmp_path)).documents == ["one", "two"]
+    rows = jsonl(tmp_path / "c.jsonl", {"text": "three"}, {"text": "four"})
+    assert read_corpus(rows).documents == ["three", "four"]
+    assert hold_out(["a", "b", "c"], 0.1) == (["a", "b"], ["c"])
+    assert hold_out(["abcdefghij"], 0.2) == (["abcdefgh"], ["ij"])
+    with pytest.raises(ConfigError, match=r"did you mean 'tinyshakespeare'"):
+        read_corpus("tinyshakespear")
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_corpus(str(tmp_path / "bad.txt"))
