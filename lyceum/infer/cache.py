@@ -10,10 +10,10 @@ Whoever runs it says with `open` where each row goes on, so a step that was inte
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lyceum.model.attend import Attend, AttendSpec, Causal, Packed, attention
+from lyceum.model.attend import Attend, AttendSpec, Causal, Keys, Packed, Queries, attention
 from lyceum.model.config import ModelConfig
 
 BLOCK_TOKENS = 256  # room grows by doubling, in multiples of this
@@ -46,14 +46,7 @@ class Cache:
         self._allowed = (torch.arange(self._num_keys, device=device) <= positions[:, :, None])[:, None]  # (B, 1, T, S)
         return positions
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         assert self._at is not None, "open() says which rows a pass reads"
         rows, places = self._at
         keys, values = self.keys[layer], self.values[layer]
@@ -102,14 +95,7 @@ class Fill:
             documents = torch.arange(1, len(self.num_tokens) + 1, device=device)
             self.inner = Packed(documents.repeat_interleave(torch.tensor(self.num_tokens, device=device))[None])
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "1 H T K"],
-        k: Float[Tensor, "1 G T K"],
-        v: Float[Tensor, "1 G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "1 H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         start = 0
         for row, size in enumerate(self.num_tokens, start=self.first_row):
             self.cache.keys[layer, row, :, :size] = k[0, :, start : start + size]

@@ -8,11 +8,11 @@ Shapes: T tokens of the row, N scored tokens, V vocabulary, H query heads, G key
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from lyceum.infer.sampling import logprobs_of
-from lyceum.model.attend import Attend, AttendSpec, Causal, attention
+from lyceum.model.attend import Attend, AttendSpec, Causal, Keys, Queries, attention
 from lyceum.model.transformer import Transformer
 
 HEAD_ROWS = 256  # hidden states through the head at a time: 50 MB of logits for 49,152 tokens
@@ -62,14 +62,7 @@ class Branching:
         same_branch = (branches[None, :] == 0) | (branches[:, None] == branches[None, :])
         self.allowed: Bool[Tensor, "1 1 T T"] = (same_trunk & same_branch).tril()[None, None]
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         return attention(q, k, v, scale=spec.scale, allowed=self.allowed)
 
 

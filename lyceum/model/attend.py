@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Queries = Float[Tensor, "B H T K"]  # and what is attended, one for each query
+Keys = Float[Tensor, "B G S K"]  # and values
 BLOCK = 128  # queries at a time; 64 and 256 measured slower on two Zen 5 cores (benchmarks/attention.py)
 
 
@@ -27,28 +29,14 @@ class AttendSpec:
 class Attend(Protocol):
     """How q meets k and v in one layer."""
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         """The attended values, one for each query."""
 
 
 class Causal:
     """Each row is one document: a token sees itself and all before it."""
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         return attention(q, k, v, scale=spec.scale)
 
 
@@ -59,25 +47,18 @@ class Packed:
         same = documents[:, :, None] == documents[:, None, :]
         self.allowed = same.tril()[:, None]  # (B, 1, T, T)
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         return attention(q, k, v, scale=spec.scale, allowed=self.allowed)
 
 
 def attention(
-    q: Float[Tensor, "B H T K"],
-    k: Float[Tensor, "B G S K"],
-    v: Float[Tensor, "B G S K"],
+    q: Queries,
+    k: Keys,
+    v: Keys,
     *,
     scale: float,
     allowed: Bool[Tensor, "B 1 T S"] | None = None,
-) -> Float[Tensor, "B H T K"]:
+) -> Queries:
     """Softmax attention; causal when `allowed` (true where a query may see a key) is not given.
 
     Every query must be allowed at least one key. Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1.

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lyceum.model.adapters.lora import LoraConfig, attach
-from lyceum.model.attend import Attend, AttendSpec, Packed
+from lyceum.model.attend import Attend, AttendSpec, Keys, Packed, Queries
 from lyceum.model.config import ModelConfig
 from lyceum.model.count import count, linear_shapes
 from lyceum.model.quantized import Scheme, replace_linears, write_scheme
@@ -151,14 +150,7 @@ def activation_bytes(
 class _Fused:
     """Attention as GPUs do it: neither scores nor shares are kept."""
 
-    def __call__(
-        self,
-        layer: int,
-        q: Float[Tensor, "B H T K"],
-        k: Float[Tensor, "B G T K"],
-        v: Float[Tensor, "B G T K"],
-        spec: AttendSpec,
-    ) -> Float[Tensor, "B H T K"]:
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         is_grouped = q.shape[1] != k.shape[1]
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=spec.scale, enable_gqa=is_grouped)
 
