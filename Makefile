@@ -30,7 +30,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not reference" tests/docs
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "slow and not gpu" --durations 5
+	$(BIN)/python -m pytest -m "slow and not gpu" --ignore tests/docs --durations 5
 
 reference: $(REFERENCE)/.installed
 	$(REFERENCE)/bin/python -m pytest -m reference --durations 5

@@ -23,8 +23,10 @@ from lyceum.plan.cost import Rates
 from lyceum.plan.hardware import hardware
 from lyceum.plan.memory import InferenceMemory, inference_memory
 from lyceum.plan.training import Plan, plan_training
+from lyceum.recipes import pretrain
 from lyceum.recipes.load import locate
 
+DEFAULT_ROWS = 8
 TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.15556, table 3
 
 
@@ -32,10 +34,10 @@ TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.1
 class Options:
     """Plan the training of a model and its use: parameters, compute, memory, time, energy and money."""
 
-    model: str  # a model's name, a Run, a folder, a .gguf file, or a .json file of a config (Hugging Face's or ours)
-    tokens: float | None = None  # to train on; none: 20 for each parameter
+    model: str  # a preset of pretrain, a model's name, a Run, a folder, a .gguf file, or a config's .json file
+    tokens: float | None = None  # to train on; none: a preset's own, else 20 for each parameter
     context_tokens: int | None = None  # of a row; none: all the model takes
-    rows: int = 8  # a micro-batch, on each device
+    rows: int | None = None  # a micro-batch, on each device; none: a preset's own, else 8
     accumulate: int = 1  # micro-batches a step
     device: str = "here"  # here: this machine; h200, h100, a100, a100-40gb, l40s, rtx-4090
     devices: int = 1  # data parallel
@@ -50,7 +52,7 @@ class Options:
 def main(command: str, words: Sequence[str]) -> int:
     """Run `lyceum plan`."""
     options = parse(Options, words, command=command, positional=["model"])
-    config = read_model_config(options.model)
+    options, config = _preset(options) or (options, read_model_config(options.model))
     context_tokens = options.context_tokens or config.context_tokens
     plan = _training(options, config, context_tokens)
     answering = inference_memory(config, tokens=options.requests * context_tokens, scheme=options.scheme)
@@ -81,21 +83,35 @@ def read_model_config(reference: str) -> ModelConfig:
     return open_llama(place).config if place.suffix == ".gguf" else read_config(place)
 
 
+def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
+    """What a preset of `lyceum pretrain` would train and on how much; options that were given stand."""
+    if options.model not in pretrain.PRESETS:
+        return None
+    preset = pretrain.PRESETS[options.model]
+    assert not isinstance(preset.tokenizer, str), "a preset trains its own tokenizer"
+    rows = preset.rows if options.rows is None else options.rows
+    tokens = options.tokens or rows * preset.context_tokens * preset.fit.accumulate * preset.fit.steps
+    own = dataclasses.replace(options, rows=rows, tokens=tokens, accumulate=preset.fit.accumulate)
+    return own, pretrain.model_config(preset, vocab_size=preset.tokenizer.vocab_size)
+
+
 def _training(options: Options, config: ModelConfig, context_tokens: int) -> Plan:
     tokens = options.tokens or TOKENS_PER_PARAMETER * count(config).total
-    for name in ("rows", "accumulate", "devices", "requests"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"plan.{name} is {getattr(options, name)}; it must be at least 1")
+    rows = DEFAULT_ROWS if options.rows is None else options.rows
+    counts = {"rows": rows, **{name: getattr(options, name) for name in ("accumulate", "devices", "requests")}}
+    for name, number in counts.items():
+        if number < 1:
+            raise ConfigError(f"plan.{name} is {number}; it must be at least 1")
     if not 1 <= tokens < math.inf or not 1 <= context_tokens <= config.context_tokens:
         raise ConfigError(
             f"plan has tokens={tokens}, context_tokens={context_tokens}; tokens must be at least 1"
             f" and context_tokens 1 to {config.context_tokens}, all that {options.model} takes"
         )
-    tokens_per_step = options.rows * context_tokens * options.accumulate * options.devices
+    tokens_per_step = rows * context_tokens * options.accumulate * options.devices
     return plan_training(
         config,
         hardware=hardware(options.device),
-        rows=options.rows,
+        rows=rows,
         context_tokens=context_tokens,
         steps=math.ceil(tokens / tokens_per_step),
         accumulate=options.accumulate,

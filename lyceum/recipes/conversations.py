@@ -30,12 +30,14 @@ def read_conversations(reference: str) -> list[Conversation]:
 def read_preferences(reference: str, part: Part) -> list[Preference]:
     """`movie-happiness`, or a `.jsonl` file with rows `{"prompt": text or messages, "chosen": text, "rejected": text}`.
 
-    Of a file, the last tenth is held out.
+    Of a file, the last tenth is held out, at least one row.
     """
     if reference == HAPPINESS:
         return snippets.happiness_pairs(part)
     rows = read_rows(_path(reference, HAPPINESS))
-    cut = max(1, round(0.9 * len(rows)))
+    if len(rows) < 2:
+        raise DataError(f"{reference} has {len(rows)} rows; at least 2 are needed, for one is held out")
+    cut = min(len(rows) - 1, round(0.9 * len(rows)))
     preferences = []
     for number, row in enumerate(rows, 1):
         where = f"{reference}, row {number}"

@@ -92,7 +92,8 @@ def run(config: Config) -> Run:
     with made.guarded():
         words = Tokenizer.open(place)
         seed_everything(config.seed)
-        model = Transformer(_model_config(config, words))
+        eos_id = words.eos_ids[0] if words.eos_ids else None
+        model = Transformer(model_config(config, vocab_size=words.vocab_size, bos_id=words.bos_id, eos_id=eos_id))
         source = PackedStream(
             _shard(made, words, learnt), rows=config.rows, context_tokens=config.context_tokens, seed=config.seed
         )
@@ -142,15 +143,18 @@ def _tokenizer(config: Config) -> tuple[Path, str]:
     return run.folder, run.id
 
 
-def _model_config(config: Config, words: Tokenizer) -> ModelConfig:
+def model_config(
+    config: Config, *, vocab_size: int, bos_id: int | None = None, eos_id: int | None = None
+) -> ModelConfig:
+    """The model a config asks for, once its vocabulary is known."""
     shape = config.shape
     if shape.dim % shape.num_heads:
         raise ConfigError(f"shape.dim={shape.dim} is not a multiple of shape.num_heads={shape.num_heads}; make it one")
     return ModelConfig(
-        vocab_size=words.vocab_size, dim=shape.dim, num_layers=shape.num_layers, num_heads=shape.num_heads,
+        vocab_size=vocab_size, dim=shape.dim, num_layers=shape.num_layers, num_heads=shape.num_heads,
         num_kv_heads=shape.num_kv_heads, head_dim=shape.dim // shape.num_heads, ffn_dim=shape.ffn_dim,
         context_tokens=config.context_tokens, positions=Rope(theta=shape.rope_theta),
-        tie_embeddings=shape.tie_embeddings, bos_id=words.bos_id, eos_id=words.eos_ids[0] if words.eos_ids else None,
+        tie_embeddings=shape.tie_embeddings, bos_id=bos_id, eos_id=eos_id,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 from lyceum.cli.main import main
 from lyceum.core.config import to_json
 from lyceum.model.config import ModelConfig
+from lyceum.recipes import pretrain
 
 CONFIG = ModelConfig(
     vocab_size=512, dim=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=16, ffn_dim=176, context_tokens=128
@@ -31,6 +32,13 @@ def test_the_default_is_twenty_tokens_a_parameter(file: str, capsys: pytest.Capt
     training = planned(capsys, file)["training"]
     assert training["parameters"]["total"] == sum(training["parameters"].values()) / 2
     assert 0 <= training["tokens"] - 20 * training["parameters"]["total"] < training["tokens_per_step"]
+
+
+def test_a_preset_is_planned_as_it_would_be_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    training = planned(capsys, "shakespeare")["training"]
+    preset = pretrain.PRESETS["shakespeare"]
+    assert training["steps"] == preset.fit.steps
+    assert training["tokens"] == preset.fit.steps * preset.rows * preset.context_tokens
 
 
 def test_twice_the_tokens_take_twice_the_time_and_money(file: str, capsys: pytest.CaptureFixture[str]) -> None:

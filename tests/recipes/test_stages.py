@@ -109,6 +109,16 @@ def test_preferences_of_a_file_hold_out_their_last_tenth(tmp_path: Path) -> None
     learnt, held_out = (read_preferences(path, part) for part in (Part.TRAIN, Part.HELD_OUT))
     assert [p.chosen for p in learnt + held_out] == [f"{n}" for n in range(20)]
     assert len(held_out) == 2
+    assert (
+        len(
+            read_preferences(
+                jsonl(tmp_path / "q.jsonl", *({"prompt": "a", "chosen": "b", "rejected": "c"},) * 2), Part.HELD_OUT
+            )
+        )
+        == 1
+    )
+    with pytest.raises(DataError, match="has 1 rows; at least 2"):
+        read_preferences(jsonl(tmp_path / "r.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"}), Part.TRAIN)
 
 
 def test_only_replies_count(born: Run, tmp_path: Path) -> None:
@@ -132,7 +142,7 @@ def test_only_replies_count(born: Run, tmp_path: Path) -> None:
 )
 def test_rows_that_are_no_preferences_are_refused(tmp_path: Path, row: object, told: str) -> None:
     with pytest.raises(DataError, match=told):
-        read_preferences(jsonl(tmp_path / "p.jsonl", row), Part.TRAIN)
+        read_preferences(jsonl(tmp_path / "p.jsonl", row, row), Part.TRAIN)
 
 
 def test_a_corpus_is_a_file_a_folder_or_rows(tmp_path: Path) -> None:
