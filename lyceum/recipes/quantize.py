@@ -5,7 +5,8 @@ from typing import Literal
 
 import torch
 
-from lyceum.core import log
+from lyceum.core import files, log
+from lyceum.core.card import CARD, model_card
 from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run
 from lyceum.model.quantized import Scheme
@@ -60,6 +61,7 @@ def run(config: Config) -> Run:
             with made.write("model") as folder:
                 save(quantize(parent.model, scheme), folder)
                 parent.tokenizer.save(folder)
+                files.write_text(folder / CARD, model_card(made, library="transformers"))
         child = load_folder(made.folder).to(parent.model.embedding.weight.device)
         rows = _rows(parent, "\n".join(corpus.documents), config)
         told = receipt(parent.model, child, rows, text_bytes=_bytes(parent, rows))

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lyceum.core import files
+from lyceum.core.card import CARD, model_card
 from lyceum.core.log import duration, quantity, say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
@@ -36,8 +38,8 @@ class Lesson:
 
 
 def train(
-    made: Run, model: Transformer, lesson: Lesson, *, save_weights: Saver, adapter: LoraConfig | None = None,
-    hooks: Sequence[Hook] = (),
+    made: Run, model: Transformer, lesson: Lesson, *,
+    save_weights: Saver, adapter: LoraConfig | None = None, base: str = "", hooks: Sequence[Hook] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Train and write `model/`. Gives the summary's part: what training took, and the plan beside it."""
     plan = plan_training(
@@ -46,13 +48,19 @@ def train(
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())
+    card = model_card(made, library="peft" if adapter else "transformers", base=base)
+
+    def save(folder: Path) -> None:
+        save_weights(folder)
+        files.write_text(folder / CARD, card)
+
     fitted = fit(
         model, lesson.source, lesson.objective, lesson.fit,
-        run=made, save_weights=save_weights, flops_per_token=plan.flops_per_token, hooks=hooks,
+        run=made, save_weights=save, flops_per_token=plan.flops_per_token, hooks=hooks,
     )  # fmt: skip
     if not (made.directory / "model").is_dir():
         with made.write("model") as folder:
-            save_weights(folder)
+            save(folder)
     cost = cost_of_time(fitted.seconds, hardware=plan.hardware)
     took = asdict(fitted) | {"kwh": cost.kwh, "kg_co2": cost.kg_co2}
     told = compare(plan, took)
@@ -68,7 +76,7 @@ def train_adapter(made: Run, opened: Loaded, lesson: Lesson, adapter: LoraConfig
         lora.save_adapter(opened.model, folder, base=base)
         opened.tokenizer.save(folder)
 
-    return train(made, opened.model, lesson, save_weights=save, adapter=adapter)
+    return train(made, opened.model, lesson, save_weights=save, adapter=adapter, base=base)
 
 
 def report(made: Run, summary: Mapping[str, Any], *, samples: Mapping[str, str] | None = None) -> None:

@@ -45,7 +45,14 @@ def test_a_model_is_born_and_is_not_born_twice(born: Run, tmp_path: Path) -> Non
     told = born.manifest.summary
     assert told["bits_per_byte"] < 8.5
     assert told["plan"].keys() <= told.keys()  # every planned figure was measured
-    assert {path.name for path in born.folder.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert {path.name for path in born.folder.iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "README.md",
+    }
+    card = (born.folder / "README.md").read_text()
+    assert born.id in card and "tokenizer/play" in card and '"steps": 4' in card
     assert "<svg" in (born.directory / "report.html").read_text()
     assert json.loads((born.directory / "samples.json").read_text()).keys() == {"before", "after"}
     kinds = [name.partition("/")[0] for _, name, _ in born.ancestors()]
