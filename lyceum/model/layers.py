@@ -3,6 +3,7 @@
 Shapes: B rows, T time, D residual width, H query heads, G key heads, K head width.
 """
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -80,6 +81,11 @@ class Block(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
+def table(rows: int, width: int) -> nn.Embedding:
+    """An embedding whose weights are still to be set."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 def initialise(model: nn.Module, config: ModelConfig) -> None:
     """Fresh weights: normal with a small deviation, the projections back into the residual smaller by sqrt(2 layers).
 
@@ -88,6 +94,8 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
     """
     deviation = min(0.02, 0.4 * config.dim**-0.5)
     for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            continue  # it has no numbers, and drawing them there would import a second of torch
         if name.endswith(("output.weight", "down.weight")):
             nn.init.normal_(parameter, std=deviation * (2 * config.num_layers) ** -0.5)
         elif name.endswith("norm.weight"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lyceum.core.errors import DataError
 from lyceum.model.attend import Attend, Causal
 from lyceum.model.config import Learned, ModelConfig, Rope
-from lyceum.model.layers import Block, initialise, make_norm
+from lyceum.model.layers import Block, initialise, make_norm, table
 from lyceum.model.positions import angles
 
 
@@ -20,9 +20,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.embedding = table(config.vocab_size, config.dim)
         is_learned = isinstance(config.positions, Learned)
-        self.position_embedding = nn.Embedding(config.context_tokens, config.dim) if is_learned else None
+        self.position_embedding = table(config.context_tokens, config.dim) if is_learned else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = make_norm(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
