@@ -82,7 +82,7 @@ def _list(words: list[str]) -> None:
         kind = f" of kind {options.kind}" if options.kind else ""
         say(f"no Runs{kind} in {runs_dir()}; `lyceum quickstart` makes some")
     else:
-        rows = [[run.id, run.manifest.status.value, run.manifest.started[:16], _took(run), _brief(run)] for run in runs]
+        rows = [[run.id, _status(run), run.manifest.started[:16], _took(run), _brief(run)] for run in runs]
         print(table(["run", "status", "started (UTC)", "took", "summary"], rows))
 
 
@@ -98,7 +98,7 @@ def print_run(run: Run, *, as_json: bool) -> None:
         _print_json(to_json(manifest) | {"directory": str(run.directory), "metrics": metrics})
         return
     took = _took(run)
-    print(f"{run.id}  {manifest.status.value}{f' in {took}' if took else ''}")
+    print(f"{run.id}  {_status(run)}{f' in {took}' if took else ''}")
     facts = {"directory": str(run.directory), "started": manifest.started, **flatten({"code": manifest.code})}
     print(pairs(facts | ({"error": manifest.error} if manifest.error else {})))
     for title, values in (("config", manifest.config), ("summary", manifest.summary)):
@@ -169,6 +169,10 @@ def _metrics_table(metrics: list[dict[str, Any]]) -> str:
     cells = [[row.get(key) for key in keys] for row in [*head, *tail]]
     lines = table(keys, cells, indent=2).splitlines()
     return "\n".join([*lines[: METRIC_ROWS + 1], "  …", *lines[METRIC_ROWS + 1 :]] if is_long else lines)
+
+
+def _status(run: Run) -> str:
+    return "interrupted" if run.is_interrupted else run.manifest.status.value
 
 
 def _took(run: Run) -> str:

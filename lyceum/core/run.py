@@ -77,15 +77,16 @@ class Run:
         plain = to_json(config)
         run_id = f"{kind}/{name or kind}-{fingerprint(kind, plain, list(inputs), lyceum.__version__)[:6]}"
         directory = runs_dir() / run_id
-        if (directory / MANIFEST).exists():
-            run = cls(directory, _read_manifest(directory))
-            if run.is_finished:
-                return run
-        else:
-            run = cls(
-                directory, Manifest(id=run_id, kind=kind, status=Status.RUNNING, config=plain, inputs=tuple(inputs))
-            )
-        run._take_lock()
+        run = cls(directory, Manifest(id=run_id, kind=kind, status=Status.RUNNING, config=plain, inputs=tuple(inputs)))
+        run._read_again()
+        if not run.is_finished:
+            run._take_lock()
+            run._read_again()  # another process may have finished it meanwhile
+        if run.is_finished:
+            run._release_lock()
+            return run
+        for leftover in directory.rglob(".*.partial"):  # of a process that was killed while it wrote
+            files.remove(leftover)
         run._update(
             status=Status.RUNNING,
             error="",
@@ -138,6 +139,20 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the Run is complete and sealed."""
         return self.manifest.status is Status.FINISHED
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its process ended without a word: it calls itself running and nobody holds its lock."""
+        if self.manifest.status is not Status.RUNNING:
+            return False
+        try:
+            with (self.directory / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     @property
     def folder(self) -> Path:
@@ -210,6 +225,7 @@ class Run:
             if path.is_file() and path.name not in (MANIFEST, LOCK)
         }
         self._update(status=Status.FINISHED, ended=_now(), outputs=outputs, summary=dict(summary))
+        (self.directory / LOCK).unlink(missing_ok=True)
         self._release_lock()
 
     def fail(self, error: BaseException) -> None:
@@ -243,6 +259,10 @@ class Run:
                 rows.append((depth + 1, parent, None))
         return rows
 
+    def _read_again(self) -> None:
+        if (self.directory / MANIFEST).exists():
+            self.manifest = _read_manifest(self.directory)
+
     def _must_be_open(self) -> None:
         if self.manifest.status is not Status.RUNNING:
             raise CheckpointError(f"{self.id} is {self.manifest.status} and cannot be written to; start a new Run")
@@ -269,7 +289,6 @@ class Run:
         if self._lock:
             self._lock.close()
             self._lock = None
-        (self.directory / LOCK).unlink(missing_ok=True)
 
 
 def _read_manifest(directory: Path) -> Manifest:

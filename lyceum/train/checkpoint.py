@@ -46,8 +46,6 @@ def save(
 
 def restore(run: Run, *, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, source: Source) -> int:
     """Go back to the last whole checkpoint and give its step; 0 when there is none."""
-    for leftover in run.directory.glob("checkpoints/.*.partial"):
-        files.remove(leftover)
     if not run.checkpoints():
         run.rewind(0)
         return 0

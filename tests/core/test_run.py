@@ -144,6 +144,24 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["notes.txt"]
 
 
+def test_a_killed_run_is_known_as_interrupted_and_leaves_no_litter(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\nfrom lyceum.core.run import Run\nfrom tests.core.test_run import Config\n"
+        "run = Run.create('pretrain', Config(), name='small')\n"
+        "with run.write('model') as folder:\n    folder.mkdir(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).parent.parent.parent
+    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=root).returncode == -9
+    (killed,) = Run.all()
+    assert killed.is_interrupted
+    assert list(killed.directory.glob(".*.partial"))
+    again = Run.create("pretrain", Config(), name="small")
+    assert not again.is_interrupted
+    assert not list(again.directory.glob(".*.partial"))
+    again.finish({})
+    assert not Run.open(again.id).is_interrupted
+
+
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "notes.txt"
     files.write_text(target, "old")
