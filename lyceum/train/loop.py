@@ -54,14 +54,14 @@ class Hook(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What training took."""
+    """What training took, all processes of a resumed Run together."""
 
     loss: float  # of the last step
-    tokens: int  # read by this process
+    tokens: int  # read
     seconds: float  # spent in steps
     tokens_per_s: float
     mfu: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int  # of this process
 
 
 def fit(
@@ -84,7 +84,7 @@ def fit(
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = config.optimizer.build(named.items())
     start = checkpoint.restore(run, named=named, optimizer=optimizer, source=source)
-    peak, loss, figures = peak_flops(device), math.nan, {}
+    peak = peak_flops(device)
     with Progress(run.id, total=config.steps - start, unit="") as bar:
         meter = Meter(bar, flops_per_token=flops_per_token, peak_flops=peak)
         for step in range(start + 1, config.steps + 1):
@@ -92,8 +92,8 @@ def fit(
             rate = config.optimizer.rate * config.schedule.share(step - 1, config.steps)
             batches = [next(source) for _ in range(config.accumulate)]
             told = update(model, batches, objective, optimizer, rate=rate, clip=config.clip, device=device, step=step)
-            loss, tokens = told["loss"], sum(batch.num_tokens for batch in batches)
-            figures = meter.step(loss=loss, tokens=tokens, seconds=time.perf_counter() - begun)
+            tokens = sum(batch.num_tokens for batch in batches)
+            figures = meter.step(loss=told["loss"], tokens=tokens, seconds=time.perf_counter() - begun)
             for hook in hooks:
                 told |= hook(step)
             run.metrics(step=step, rate=rate, **told, **figures)
@@ -102,11 +102,7 @@ def fit(
                     run, step, save_weights=save_weights, named=named, optimizer=optimizer, source=source,
                     keep=config.keep_checkpoints,
                 )  # fmt: skip
-    rate = meter.tokens / max(1e-9, meter.training_s)
-    return Fitted(
-        loss=loss, tokens=meter.tokens, seconds=meter.training_s, tokens_per_s=rate,
-        mfu=rate * flops_per_token / peak, peak_memory_bytes=peak_memory_bytes(),
-    )  # fmt: skip
+    return _fitted(run, flops_per_token=flops_per_token, peak=peak)
 
 
 def update(
@@ -147,3 +143,13 @@ def forward(model: Transformer, batch: Batch, objective: Objective, device: Devi
     with torch.autocast(device.kind, torch.bfloat16) if is_reduced else contextlib.nullcontext():
         hidden = model(batch.tokens, positions=batch.positions(), attend=Packed(batch.documents))
         return objective(Outputs(hidden=hidden, logits=model.logits), batch)
+
+
+def _fitted(run: Run, *, flops_per_token: float, peak: float) -> Fitted:
+    rows = [row for row in run.read_metrics() if "seconds" in row]
+    tokens, seconds = sum(row["tokens"] for row in rows), sum(row["seconds"] for row in rows)
+    rate = tokens / seconds
+    return Fitted(
+        loss=rows[-1]["loss"], tokens=tokens, seconds=seconds, tokens_per_s=rate,
+        mfu=rate * flops_per_token / peak, peak_memory_bytes=peak_memory_bytes(),
+    )  # fmt: skip

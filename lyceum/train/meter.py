@@ -18,7 +18,7 @@ class Meter:
         self.tokens = 0
         self.training_s = 0.0
 
-    def step(self, *, loss: float, tokens: int, seconds: float) -> dict[str, float]:
+    def step(self, *, loss: float, tokens: int, seconds: float) -> dict[str, float | int]:
         """Count one step and give its figures."""
         self.tokens += tokens
         self.training_s += seconds
@@ -28,7 +28,7 @@ class Meter:
         rate = (after - before) / max(1e-9, now - then)
         mfu = rate * self.flops_per_token / self.peak_flops
         self.bar.update(1, loss=f"{loss:.3f}", **{"tok/s": f"{rate:,.0f}", "MFU": f"{100 * mfu:.0f}%"})
-        return {"tokens_per_s": round(rate, 1), "mfu": round(mfu, 4)}
+        return {"tokens": tokens, "seconds": seconds, "tokens_per_s": round(rate, 1), "mfu": round(mfu, 4)}
 
 
 def peak_memory_bytes() -> int:

@@ -58,6 +58,15 @@ def test_resumed_equals_uninterrupted(
     assert not list(directory(tmp_path).glob("checkpoints/.*"))
 
 
+def test_a_run_killed_after_its_last_step_still_knows_what_it_took(tmp_path: Path) -> None:
+    assert train(tmp_path, 12, "end") == 0
+    rows = [json.loads(line) for line in (directory(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    assert train(tmp_path, EVERYTHING) == 0
+    told = json.loads((directory(tmp_path) / "fitted.json").read_text())
+    assert told["tokens"] == sum(row["tokens"] for row in rows) > 0
+    assert told["loss"] == rows[-1]["loss"]
+
+
 def test_the_optimizer_is_part_of_what_is_compared(uninterrupted: Path) -> None:
     tensors = ending(uninterrupted)[0]
     moments = [name for name in tensors if name.endswith(".exp_avg")]

@@ -1,15 +1,17 @@
-"""A small training run in a process of its own: `python trainer.py STEPS_TO_STOP_AT [kill]`, for the resume tests.
+"""A small training run in a process of its own: `python trainer.py STEP_TO_STOP_AT [kill|end]`, for the resume tests.
 
-With `kill` it ends itself with SIGKILL in the middle of writing the checkpoint of that step.
+With `kill` it ends itself with SIGKILL in the middle of writing that step's checkpoint, with `end` after the last step.
 """
 
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from lyceum.core import files
 from lyceum.core.run import Run
 from lyceum.data.batch import Batch
 from lyceum.data.rows import PackedRows
@@ -30,7 +32,7 @@ def noisy_loss(outputs: Outputs, batch: Batch) -> Loss:
     return Loss(total=loss.total * (1 + 0.1 * torch.rand(())), weight=loss.weight)
 
 
-def main(stop: int, is_killed: bool) -> None:
+def main(stop: int, how: str) -> None:
     """Train up to the end, or until the step to stop at."""
     torch.manual_seed(1)
     run = Run.create("pretrain", CONFIG, name="lifecycle")
@@ -38,17 +40,19 @@ def main(stop: int, is_killed: bool) -> None:
 
     def save(folder: Path) -> None:
         save_folder(model, folder)
-        if is_killed and folder.name.startswith(f".{stop:06}"):
+        if how == "kill" and folder.name.startswith(f".{stop:06}"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def leave(step: int) -> dict[str, float]:
-        if step == stop and not is_killed:
+        if step == stop and not how:
             os._exit(0)
         return {}
 
     source = PackedRows(ragged_examples(), rows=2, context_tokens=32, seed=5)
-    fit(model, source, noisy_loss, CONFIG, run=run, save_weights=save, flops_per_token=1e5, hooks=[leave])
+    fitted = fit(model, source, noisy_loss, CONFIG, run=run, save_weights=save, flops_per_token=1e5, hooks=[leave])
+    if how != "end":
+        files.write_json(run.directory / "fitted.json", asdict(fitted))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:] == ["kill"])
+    main(int(sys.argv[1]), "".join(sys.argv[2:]))
