@@ -4,12 +4,14 @@ Results go to stdout, everything here to stderr, so that pipes stay clean. `LYCE
 """
 
 import os
+import shutil
 import sys
 import time
 from types import TracebackType
 
 LINE_EVERY_S = 10.0  # without a terminal a bar becomes one line this often
 REDRAW_EVERY_S = 0.1
+BAR_WIDTH = 24
 
 
 def is_quiet() -> bool:
@@ -40,6 +42,18 @@ def quantity(amount: float, unit: str = "") -> str:
         if abs(amount) >= size:
             return f"{amount / size:.1f}{space}{letter}{unit}"
     return f"{amount:.0f}{space}{unit}" if float(amount).is_integer() else f"{amount:.2f}{space}{unit}"
+
+
+def bar_line(label: str, share: float, facts: str, width: int) -> str:
+    """One line of at most `width` characters: the label, a bar in what room there is, the facts, cut at the end.
+
+    >>> bar_line("train", 0.5, "5/10", 20)
+    'train ━━━━───── 5/10'
+    """
+    room = min(BAR_WIDTH, width - len(label) - len(facts) - 2)
+    done = round(max(0, room) * share)
+    bar = f" {'━' * done}{'─' * (room - done)}" if room > 3 else ""
+    return f"{label}{bar} {facts}"[:width]
 
 
 class Progress:
@@ -84,7 +98,7 @@ class Progress:
         count = f"{quantity(self.done, self.unit)}/{quantity(self.total, self.unit)}"
         clock = f"{duration(now - self.started)} + {duration(left)}" if share < 1 else duration(now - self.started)
         if self.is_terminal:
-            bar = "━" * round(24 * share) + "─" * (24 - round(24 * share))
-            print(f"\r\x1b[K{self.label} {bar} {count}  {clock}  {beside}", end="", file=sys.stderr, flush=True)
+            line = bar_line(self.label, share, f"{count}  {clock}  {beside}", shutil.get_terminal_size().columns - 1)
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         else:
             print(f"{self.label} {100 * share:3.0f}%  {count}  {clock}  {beside}".rstrip(), file=sys.stderr, flush=True)

@@ -159,6 +159,19 @@ def compare(plan: Plan, measured: Mapping[str, float | int]) -> list[Comparison]
 
 def comparison_table(rows: list[Comparison]) -> str:
     """Planned, measured and their ratio, for people."""
-    lines = [f"{'':<18} {'planned':>12} {'measured':>12}  ratio"]
-    lines += [f"{row.name:<18} {row.planned:>12.4g} {row.measured:>12.4g}  {row.ratio:.2f}" for row in rows]
+    lines = [f"{'':<17} {'planned':>10} {'measured':>10}  ratio"]
+    for row in rows:
+        planned, measured = (for_people(row.name, figure) for figure in (row.planned, row.measured))
+        lines.append(f"{row.name.replace('_', ' '):<17} {planned:>10} {measured:>10}  {row.ratio:.2f}")
     return "\n".join(lines)
+
+
+def for_people(name: str, figure: float) -> str:
+    """A figure of a plan as people read it: `for_people("peak_memory_bytes", 2.6e9) -> "2.6 GB"`."""
+    if name == "seconds":
+        return duration(figure)
+    if name == "mfu":
+        return f"{figure:.0%}"
+    if name.endswith("_bytes"):
+        return quantity(figure, "B")
+    return f"{figure:.3g}" if figure < 1 else f"{figure:,.0f}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from lyceum.core import files
 from lyceum.core.card import CARD, model_card
-from lyceum.core.log import duration, quantity, say
+from lyceum.core.log import say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
 from lyceum.data.batch import Source
@@ -16,7 +16,7 @@ from lyceum.model.adapters.lora import LoraConfig
 from lyceum.model.transformer import Transformer
 from lyceum.plan.cost import cost_of_time
 from lyceum.plan.hardware import hardware
-from lyceum.plan.training import Plan, compare, comparison_table, plan_training
+from lyceum.plan.training import Plan, compare, comparison_table, for_people, plan_training
 from lyceum.recipes.load import Loaded
 from lyceum.train.checkpoint import Saver
 from lyceum.train.loop import FitConfig, Hook, fit
@@ -113,19 +113,11 @@ def add_curves(page: Page, made: Run) -> None:
 def add_plan(page: Page, summary: Mapping[str, Any]) -> None:
     """Planned beside measured."""
     rows = [
-        (name.replace("_", " "), _for_people(name, planned), _for_people(name, summary[name]), summary[name] / planned)
+        (name.replace("_", " "), for_people(name, planned), for_people(name, summary[name]), summary[name] / planned)
         for name, planned in summary.get("plan", {}).items()
         if planned
     ]
     page.table(["figure", "planned", "measured", "ratio"], rows, title="Plan against measured")
-
-
-def _for_people(name: str, value: float) -> object:
-    if name == "seconds":
-        return duration(value)
-    if name == "mfu":
-        return f"{value:.0%}"
-    return quantity(value, "B") if name.endswith("_bytes") else value
 
 
 def _smooth(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
