@@ -12,7 +12,7 @@ from lyceum.core.run import Run
 from lyceum.data.rows import PackedRows
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.recipes.conversations import SENTIMENT, origin_of, read_conversations, tokenize
-from lyceum.recipes.load import load, locate
+from lyceum.recipes.load import load_base, locate
 from lyceum.recipes.training import Lesson, report, train_adapter
 from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss
@@ -55,7 +55,7 @@ def run(config: Config) -> Run:
         return made
     with made.guarded():
         seed_everything(config.seed)
-        opened = load(config.model)
+        opened = load_base(config.model)
         conversations = read_conversations(config.data)[: config.limit or None]
         examples = [tokenize(opened.tokenizer, conversation) for conversation in conversations]
         source = PackedRows(examples, rows=config.rows, context_tokens=config.context_tokens, seed=config.seed)

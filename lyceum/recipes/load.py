@@ -57,13 +57,19 @@ def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
     elif (place.path / lora.CONFIG).is_file():
         base = load(lora.base_of(place.path), dtype=dtype)
         model, tokenizer = base.model, base.tokenizer
-        if lora.layers(model):
-            lora.fold(model)  # an adapter on an adapter: the first becomes part of the base
+        lora.fold(model)  # an adapter on an adapter: the first becomes part of the base
         lora.load_adapter(model, place.path)
     else:
         model, tokenizer = load_folder(place.path, dtype=dtype), Tokenizer.open(place.path)
     model.to(device.torch).requires_grad_(False)
     return Loaded(name=reference, origin=place.origin, model=model, tokenizer=tokenizer)
+
+
+def load_base(reference: str) -> Loaded:
+    """Open a model to put a fresh adapter on: one that it comes with becomes part of its weights."""
+    opened = load(reference)
+    lora.fold(opened.model)
+    return opened
 
 
 def locate(reference: str) -> Place:

@@ -15,12 +15,11 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run
 from lyceum.data.pairs import PreferencePairs
 from lyceum.data.rows import check_examples
-from lyceum.model.adapters import lora
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.recipes import alignment, snippets
 from lyceum.recipes.alignment import Alignment
 from lyceum.recipes.conversations import HAPPINESS, origin_of, read_preferences, tokenize_pair
-from lyceum.recipes.load import Loaded, load, locate
+from lyceum.recipes.load import Loaded, load, load_base, locate
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter
 from lyceum.train.loop import FitConfig
@@ -69,9 +68,7 @@ def run(config: Config) -> Run:
         return made
     with made.guarded():
         seed_everything(config.seed)
-        opened = load(config.model)
-        if lora.layers(opened.model):
-            lora.fold(opened.model)  # an adapter to start from becomes part of the reference
+        opened = load_base(config.model)
         pairs = [tokenize_pair(opened.tokenizer, p) for p in read_preferences(config.data, Part.TRAIN)]
         pairs = pairs[: config.limit or None]
         check_examples(

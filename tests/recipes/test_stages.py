@@ -93,6 +93,9 @@ def test_finetuning_then_alignment_then_rounding(born: Run, tmp_path: Path) -> N
     with lora.disabled(adapted.model):
         assert torch.equal(base.model(tokens), adapted.model(tokens))
 
+    further = finetune.run(finetune.Config(model=schooled.id, data=data, rows=1, context_tokens=64, fit=FIT))
+    assert [depth for depth, name, _ in further.ancestors() if name == schooled.id] == [1]
+
     pairs = jsonl(
         tmp_path / "pairs.jsonl", *({"prompt": "Hi", "chosen": f"Ho {n}", "rejected": f"No {n}"} for n in range(10))
     )
