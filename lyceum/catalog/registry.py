@@ -14,6 +14,7 @@ from lyceum.core import files
 from lyceum.core.errors import CheckpointError, ResourceError
 from lyceum.core.log import Progress, say
 
+RESUMES = "10"  # times pip takes a broken download up again where it broke, unless the user says otherwise
 RAW_PROGRESS_SINCE = (24, 1)  # pip's machine-readable bar, "Progress 12 of 345"
 
 
@@ -77,7 +78,13 @@ def _run(command: list[str], *, label: str) -> tuple[int, str]:
     said: list[str] = []
     with contextlib.ExitStack() as open_until_done:
         process = open_until_done.enter_context(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={"PIP_RESUME_RETRIES": RESUMES} | os.environ,
+            )
         )
         assert process.stdout is not None
         bar: Progress | None = None
