@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REFERENCE := .venv-reference
+# PYTHONWARNINGS below: setuptools warns about every editable install.
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: install quickstart test check format lint types docs slow reference bench clean
@@ -45,14 +46,14 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python $(PIP) --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python $(PIP) --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python $(PIP) --editable ".[dev]"
+	PYTHONWARNINGS=ignore $(BIN)/python $(PIP) --editable ".[dev]"
 	touch $@
 
 $(REFERENCE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(REFERENCE)
-	$(REFERENCE)/bin/python $(PIP) --editable ".[dev,reference]"
+	PYTHONWARNINGS=ignore $(REFERENCE)/bin/python $(PIP) --editable ".[dev,reference]"
 	touch $@
