@@ -104,7 +104,8 @@ def add_curves(page: Page, made: Run) -> None:
     """The smoothed loss, and held-out figures where they were taken."""
     rows = [row for row in made.read_metrics() if "step" in row]
     page.curve("Loss", {"training loss": _smooth(rows, "loss")}, x_label="step", y_label="nats")
-    if judged := [(row["step"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]:
+    judged = [(row["step"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]
+    if len(judged) > 1:  # one point is no curve, and stands in the figures
         page.curve("Bits per byte, held out", {"bits per byte": judged}, x_label="step")
     if preferred := _smooth(rows, "accuracy"):
         page.curve("Preference accuracy of the batch", {"accuracy": preferred}, x_label="step")
