@@ -83,7 +83,6 @@ class Reply:
 
 
 @runtime_checkable
-@runtime_checkable
 class Stream(Protocol):
     """A running answer: iterate for its Pieces, then ask for the Reply."""
 
@@ -97,7 +96,6 @@ class Stream(Protocol):
         """Run to the end and give the whole answer."""
 
 
-@runtime_checkable
 @runtime_checkable
 class Engine(Protocol):
     """Something that answers Requests: the fast engine, the plain one, a baseline."""

@@ -25,7 +25,6 @@ class AttendSpec:
 
 
 @runtime_checkable
-@runtime_checkable
 class Attend(Protocol):
     """How q meets k and v in one layer."""
 
@@ -89,19 +88,14 @@ def _blocked(q: Tensor, k: Tensor, v: Tensor, *, scale: float, allowed: Tensor |
     share = heads // groups
     past = keys - queries
     k, v = k.reshape(rows * groups, keys, width), v.reshape(rows * groups, keys, width)
-    q = (
-        (q * scale).view(rows * groups, share, queries, width)
-        if q.is_contiguous()
-        else (q * scale).reshape(rows * groups, share, queries, width)
-    )
+    q = (q * scale).reshape(rows * groups, share, queries, width)
     parts = []
     for start in range(0, queries, BLOCK):
         end = min(start + BLOCK, queries)
         size, seen = end - start, past + end  # later keys are never allowed
         scores = q[:, :, start:end].reshape(rows * groups, share * size, width) @ k[:, :seen].transpose(1, 2)
-        causal = _causal(size, seen, q.device)[None, None]
-        mask = causal if allowed is None else allowed[:, :, start:end, :seen]  # (B or 1, 1, size, seen)
-        hidden = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, -torch.inf)
+        own = _causal(size, seen, q.device)[None, None] if allowed is None else allowed[:, :, start:end, :seen]
+        hidden = torch.zeros(own.shape, dtype=q.dtype, device=q.device).masked_fill_(~own, -torch.inf)
         scores = scores.view(rows, heads, size, seen) + hidden
         shares = torch.softmax(scores, dim=-1).view(rows * groups, share * size, seen)
         parts.append((shares @ v[:, :seen]).view(rows, heads, size, width))

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from lyceum.core.request import Request, Sampling
 from lyceum.data.pairs import Pair
-from lyceum.eval.harness import encode_option, encode_prompt
+from lyceum.eval.harness import encode_prompt, evaluate
 from lyceum.eval.score import Estimate, estimate
-from lyceum.eval.task import Option
+from lyceum.eval.tasks import classify
 from lyceum.infer.engine import Engine
 from lyceum.model.adapters import lora
 from lyceum.recipes import snippets
@@ -112,20 +112,15 @@ def _side(opened: Loaded, pairs: Sequence[Pair], judge: Loaded | None, prefixes:
 
 def score_pairs(engine: Engine, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
     """The log-probability in nats of each pair's chosen and rejected reply."""
+    examples = [example for pair in pairs for example in (pair.chosen, pair.rejected)]
+    firsts = [next(t for t, weight in enumerate(example.loss_weights) if weight) for example in examples]
     streams = [
-        engine.submit(
-            Request(
-                tokens=example.tokens,
-                sampling=SCORE_ONLY,
-                score_from=next(t for t, weight in enumerate(example.loss_weights) if weight),
-            )
-        )
-        for pair in pairs
-        for example in (pair.chosen, pair.rejected)
+        engine.submit(Request(tokens=example.tokens, sampling=SCORE_ONLY, score_from=first))
+        for example, first in zip(examples, firsts, strict=True)
     ]
     scores = [
-        sum(p * w for p, w in zip(stream.reply().prompt_logprobs, _counted(example.loss_weights), strict=True))
-        for stream, example in zip(streams, (e for pair in pairs for e in (pair.chosen, pair.rejected)), strict=True)
+        sum(p * w for p, w in zip(stream.reply().prompt_logprobs, example.loss_weights[first:], strict=True))
+        for stream, example, first in zip(streams, examples, firsts, strict=True)
     ]
     return list(zip(scores[0::2], scores[1::2], strict=True))
 
@@ -155,15 +150,15 @@ def go_on(opened: Loaded, engine: Engine, prefixes: Sequence[str]) -> list[Conti
 
 
 def judged_happy(judge: Loaded, texts: Sequence[str]) -> list[bool]:
-    """Whether the judge finds `positive` the likelier label of each text."""
-    engine = judge.engine()
-    streams = []
-    for text in texts:
-        for label in snippets.LABELS:
-            tokens, score_from = encode_option(judge.tokenizer, Option(prompt=snippets.question(text), text=label))
-            streams.append(engine.submit(Request(tokens=tokens, sampling=SCORE_ONLY, score_from=score_from)))
-    sums = [sum(stream.reply().prompt_logprobs) for stream in streams]
-    return [positive > negative for negative, positive in zip(sums[0::2], sums[1::2], strict=True)]
+    """Whether the judge finds the last label, `positive`, the likelier one of each text."""
+    positive = len(snippets.LABELS) - 1
+    task = classify.make(
+        "happiness", [(text, positive) for text in texts], question=snippets.QUESTION, labels=snippets.LABELS
+    )
+    context_tokens = judge.model.config.context_tokens
+    return [
+        grade == 1.0 for grade in evaluate(judge.engine(), judge.tokenizer, task, context_tokens=context_tokens).grades
+    ]
 
 
 @torch.inference_mode()
@@ -190,8 +185,3 @@ def _log_shares(opened: Loaded, tokens: torch.Tensor, places: slice) -> torch.Te
 
 def _preferred(margin: float) -> float:
     return 0.5 if margin == 0 else float(margin > 0)
-
-
-def _counted(weights: Sequence[float]) -> Sequence[float]:
-    """The weights from the first that is not zero: what a request scored from there gives figures for."""
-    return weights[next(t for t, weight in enumerate(weights) if weight) :]

@@ -26,7 +26,6 @@ class Loaded:
     """An open model with its tokenizer."""
 
     name: str  # the reference it was opened by
-    origin: str  # what a Run made from it writes among its inputs
     model: Transformer
     tokenizer: Tokenizer
 
@@ -37,10 +36,18 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a reference leads: a folder or a .gguf file, and how lineage writes it."""
+    """Where a reference leads: a folder or a .gguf file."""
 
     path: Path
-    origin: str
+    name: str  # a Run's id or `catalog:` and `hub:` names; "" for a path, which is known by its contents
+
+    @property
+    def origin(self) -> str:
+        """What a Run made from it writes among its inputs; a path's weights are hashed for it."""
+        if self.name:
+            return self.name
+        weights = [self.path] if self.path.is_file() else sorted(self.path.glob("*.safetensors"))
+        return f"path:{self.path}#{'+'.join(files.sha256(file)[:12] for file in weights)}"
 
 
 def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
@@ -62,7 +69,7 @@ def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
     else:
         model, tokenizer = load_folder(place.path, dtype=dtype), Tokenizer.open(place.path)
     model.to(device.torch).requires_grad_(False)
-    return Loaded(name=reference, origin=place.origin, model=model, tokenizer=tokenizer)
+    return Loaded(name=reference, model=model, tokenizer=tokenizer)
 
 
 def load_base(reference: str) -> Loaded:
@@ -76,19 +83,18 @@ def locate(reference: str) -> Place:
     """Find what a reference names, fetching a catalog entry that is not here yet."""
     path = Path(reference)
     if path.is_file() and path.suffix == ".gguf":
-        return Place(path=path, origin=f"path:{reference}#{files.sha256(path)[:12]}")
+        return Place(path=path, name="")
     if path.is_dir() and any((path / name).is_file() for name in (CONFIG, lora.CONFIG)):
-        weights = sorted(path.glob("*.safetensors"))
-        return Place(path=path, origin=f"path:{reference}#{'+'.join(files.sha256(file)[:12] for file in weights)}")
+        return Place(path=path, name="")
     if reference in MODELS:
         folder = sources.fetch(reference)
         found = sorted(folder.glob("*.gguf")) or [folder]
-        return Place(path=found[0], origin=f"catalog:{reference}")
+        return Place(path=found[0], name=f"catalog:{reference}")
     try:
         run = Run.open(reference)
     except CheckpointError:
         return _hub_or_unknown(reference)
-    return Place(path=run.folder, origin=run.id if run.step is None else f"{run.id}@{run.step}")
+    return Place(path=run.folder, name=run.id if run.step is None else f"{run.id}@{run.step}")
 
 
 def _hub_or_unknown(reference: str) -> Place:
@@ -104,4 +110,4 @@ def _hub_or_unknown(reference: str) -> Place:
 
 def _from_hub(repository: str) -> Place:
     folder = fetch_repository(repository, sources.cache_dir() / "hub" / repository.replace("/", "--"))
-    return Place(path=folder, origin=f"hub:{repository}")
+    return Place(path=folder, name=f"hub:{repository}")

@@ -69,8 +69,8 @@ def run(config: Config) -> Run:
     with made.guarded():
         seed_everything(config.seed)
         opened = load_base(config.model)
-        pairs = [tokenize_pair(opened.tokenizer, p) for p in read_preferences(config.data, Part.TRAIN)]
-        pairs = pairs[: config.limit or None]
+        preferences = read_preferences(config.data, Part.TRAIN)[: config.limit or None]
+        pairs = [tokenize_pair(opened.tokenizer, preference) for preference in preferences]
         check_examples(
             [e for pair in pairs for e in (pair.chosen, pair.rejected)], context_tokens=config.context_tokens
         )

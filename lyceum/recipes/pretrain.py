@@ -136,8 +136,11 @@ def bits_per_byte(model: Transformer, words: Tokenizer, documents: Sequence[str]
 
 def _tokenizer(config: Config) -> tuple[Path, str]:
     if isinstance(config.tokenizer, str):
-        run = Run.open(config.tokenizer) if not Path(config.tokenizer, "tokenizer.json").is_file() else None
-        return (run.folder, run.id) if run else (Path(config.tokenizer), f"path:{config.tokenizer}")
+        folder = Path(config.tokenizer)
+        if (definition := folder / "tokenizer.json").is_file():
+            return folder, f"path:{folder}#{files.sha256(definition)[:12]}"
+        run = Run.open(config.tokenizer)
+        return run.folder, run.id
     stage = tokenizer.Config(corpus=config.corpus, held_out=config.held_out, vocabulary=config.tokenizer)
     run = tokenizer.run(stage)
     return run.folder, run.id

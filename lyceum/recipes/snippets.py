@@ -19,9 +19,8 @@ CLEAR = 1.5  # a mean rating at least this far from 0 is a clear one: 7,079 of t
 HELD_OUT = 1000  # snippets nothing learns from
 SPLIT_SEED = 20140601
 LABELS = ("negative", "positive")
-QUESTION = (
-    "Review: {text}\nSentiment (positive or negative):"  # of nine tried, the best without training (LOG 2026-11-20)
-)
+# Of the chat forms tried, the best without training (LOG 2026-11-20).
+QUESTION = "Review: {text}\nSentiment (positive or negative):"
 WRITE_PROMPT = "Write one sentence of a film review."
 PAIR_GAP = 2.0  # the happier snippet of a pair is rated this much higher
 

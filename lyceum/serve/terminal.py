@@ -122,8 +122,7 @@ def footer(reply: Reply, partner: Partner, sampling: Sampling) -> str:
     """`42 tok · 118 tok/s · first 0.31 s · context 120/8192`, and why the answer ended if not by itself."""
     count, used = len(reply.tokens), reply.prompt_tokens + len(reply.tokens)
     parts = [f"{count} tok"]
-    if count > 1 and reply.seconds > reply.first_token_s:
-        rate = (count - 1) / (reply.seconds - reply.first_token_s)
+    if rate := reply.tokens_per_second:
         parts.append(f"{rate:.0f} tok/s" if rate >= 10 else f"{rate:.1f} tok/s")
     parts += [f"first {reply.first_token_s:.2f} s", f"context {used}/{partner.context_tokens}"]
     if reply.finish is Finish.CANCELLED:

@@ -1,7 +1,6 @@
 """What a training step tells: loss, tokens a second, the share of the device's peak (MFU), time left."""
 
 import resource
-import time
 from collections import deque
 
 from lyceum.core.log import Progress
@@ -14,7 +13,7 @@ class Meter:
 
     def __init__(self, bar: Progress, *, flops_per_token: float, peak_flops: float) -> None:
         self.bar, self.flops_per_token, self.peak_flops = bar, flops_per_token, peak_flops
-        self.recent: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=WINDOW + 1)
+        self.recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=WINDOW + 1)
         self.tokens = 0
         self.training_s = 0.0
 
@@ -23,7 +22,6 @@ class Meter:
         self.tokens += tokens
         self.training_s += seconds
         self.recent.append((self.training_s, self.tokens))
-        self.recent[0] = self.recent[0] if self.recent[0][1] else (0.0, 0)
         (then, before), (now, after) = self.recent[0], self.recent[-1]
         rate = (after - before) / max(1e-9, now - then)
         mfu = rate * self.flops_per_token / self.peak_flops

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lyceum.core.config import from_json
 from lyceum.core.errors import ConfigError, DataError
 from lyceum.core.run import Run
 from lyceum.model.adapters import lora
@@ -58,15 +59,9 @@ def test_a_model_is_born_and_is_not_born_twice(born: Run, tmp_path: Path) -> Non
     kinds = [name.partition("/")[0] for _, name, _ in born.ancestors()]
     assert kinds[:2] == ["pretrain", "tokenizer"]
     started = (born.directory / "run.json").stat().st_mtime_ns
-    again = pretrain.run(pretrain.Config(**_config_of(born, pretrain.Config)))
+    again = pretrain.run(from_json(pretrain.Config, born.manifest.config))
     assert again.id == born.id
     assert (born.directory / "run.json").stat().st_mtime_ns == started
-
-
-def _config_of(run: Run, kind: type) -> dict[str, object]:
-    from lyceum.core.config import from_json
-
-    return dict(vars(from_json(kind, run.manifest.config)))
 
 
 def test_a_checkpoint_opens_by_its_step(born: Run) -> None:

@@ -156,7 +156,7 @@ def test_weights_decay_only_in_matrices() -> None:
         assert all((p.ndim >= 2) == (group["weight_decay"] == 0.3) for p in group["params"])
 
 
-def test_the_device_names_its_peak() -> None:
+def test_a_device_that_is_not_there_is_refused() -> None:
     assert pick_device("cpu").kind == "cpu"
     with pytest.raises(ConfigError, match="'gpu'; it must be auto, cpu or cuda"):
         pick_device("gpu")

@@ -10,6 +10,7 @@ from lyceum.data.batch import Batch, stack
 from lyceum.data.pairs import Pair, pair_batch
 from lyceum.data.rows import Example, pack
 from lyceum.model.adapters import lora
+from lyceum.model.attend import Packed
 from lyceum.train.loop import forward
 from lyceum.train.objective import Outputs
 from lyceum.train.objectives.language import next_token_loss
@@ -27,8 +28,6 @@ PAIRS = [Pair(chosen=reply(5, 6, 7), rejected=reply(8, 9)), Pair(chosen=reply(3)
 
 
 def outputs_of(model: torch.nn.Module, batch: Batch) -> Outputs:
-    from lyceum.model.attend import Packed
-
     hidden = model(batch.tokens, positions=batch.positions(), attend=Packed(batch.documents))
     return Outputs(hidden=hidden, logits=model.logits)
 
