@@ -4,7 +4,7 @@ Each is written to a temporary folder, synced and renamed, so a kill at any mome
 """
 
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def restore(run: Run, *, named: dict[str, nn.Parameter], optimizer: torch.optim.
             moments = {
                 key.rpartition(".")[2]: value for key, value in tensors.items() if key.startswith(f"optimizer.{name}.")
             }
-            optimizer.state[parameter] = {key: value.to(_place(key, parameter)) for key, value in moments.items()}
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     torch.set_rng_state(tensors["random"])
     source.restore(told["source"])
     run.rewind(told["step"])
@@ -69,7 +69,3 @@ def restore(run: Run, *, named: dict[str, nn.Parameter], optimizer: torch.optim.
 
 def _moments(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> list[tuple[str, str, Tensor]]:
     return [(name, key, value) for name, p in named.items() for key, value in optimizer.state[p].items()]
-
-
-def _place(key: str, parameter: nn.Parameter) -> Any:
-    return "cpu" if key == "step" and not parameter.is_cuda else parameter.device
