@@ -3,7 +3,7 @@
 Chat, API, evaluation, agents and rollouts use only these, so any of them runs on any engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -11,38 +11,178 @@ from typing import Any, Protocol, runtime_checkable
 from lyceum.core.errors import ConfigError
 
 
+def _check(config: object, rules: Sequence[tuple[str, bool, str]]) -> None:
+    """ConfigError for the first (field, is right, what is allowed) that is not right."""
+    for name, is_right, allowed in rules:
+        if not is_right:
+            raise ConfigError(f"{name} is {vars(config)[name]}; it must be {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dry:
+    """Make a token less likely that would go on repeating what was written before ("don't repeat yourself").
+
+    A token that would extend a repetition of n >= allowed_tokens tokens loses multiplier x base^(n - allowed_tokens).
+    Source: p-e-w, text-generation-webui pull request 5677 (2024).
+    """
+
+    multiplier: float = 0.8
+    base: float = 1.75
+    allowed_tokens: int = 2
+    window_tokens: int = 0  # looks back so far; 0 is everything
+    breakers: tuple[str, ...] = ("\n", ":", '"', "*")  # a repetition does not reach across these
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            [
+                ("multiplier", self.multiplier >= 0, "0 (none) or more"),
+                ("base", self.base >= 1, "1 or more"),
+                ("allowed_tokens", self.allowed_tokens >= 1, "at least 1"),
+                ("window_tokens", self.window_tokens >= 0, "0 (everything) or more"),
+            ],
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the next token is chosen. The defaults are greedy decoding."""
 
     max_tokens: int = 256
+    min_tokens: int = 0  # no end token and no stop string before so many
     temperature: float = 0.0  # 0 is greedy
     top_k: int = 0  # 0 keeps all
     top_p: float = 1.0  # 1 keeps all
+    min_p: float = 0.0  # keeps tokens at least so likely as this share of the likeliest; 0 keeps all
+    typical_p: float = 1.0  # 1 keeps all
     repetition_penalty: float = 1.0  # 1 is none; CTRL (Keskar et al. 2019, arXiv:1909.05858, section 4.1)
+    presence_penalty: float = 0.0  # taken once from each token the answer holds
+    frequency_penalty: float = 0.0  # taken from a token for each time the answer holds it
+    dry: Dry | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token, added to its logit); -100 bans, as in OpenAI's API
     stop: tuple[str, ...] = ()  # the text ends before the first of these
-    seed: int = 0  # with the token's position it fixes the draw, whatever else is in the batch
+    stop_tokens: tuple[int, ...] = ()  # end the answer as the model's own end token does
+    seed: int = 0  # with choice and position it fixes the draw, whatever else is in the batch
 
     def __post_init__(self) -> None:
-        for name, allowed, is_right in (
-            ("max_tokens", "0 or more", self.max_tokens >= 0),
-            ("temperature", "0 (greedy) or more", self.temperature >= 0),
-            ("top_k", "0 (all) or more", self.top_k >= 0),
-            ("top_p", "above 0 and at most 1", 0 < self.top_p <= 1),
-            ("repetition_penalty", "above 0 (1 is none)", self.repetition_penalty > 0),
-        ):
-            if not is_right:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {allowed}")
+        _check(
+            self,
+            [
+                ("max_tokens", self.max_tokens >= 0, "0 or more"),
+                ("min_tokens", 0 <= self.min_tokens <= self.max_tokens, f"0 to max_tokens={self.max_tokens}"),
+                ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
+                ("top_k", self.top_k >= 0, "0 (all) or more"),
+                ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+                ("min_p", 0 <= self.min_p <= 1, "0 (all) to 1"),
+                ("typical_p", 0 < self.typical_p <= 1, "above 0 and at most 1"),
+                ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0 (1 is none)"),
+                ("presence_penalty", abs(self.presence_penalty) < float("inf"), "a number (0 is none)"),
+                ("frequency_penalty", abs(self.frequency_penalty) < float("inf"), "a number (0 is none)"),
+            ],
+        )
         if any(not text for text in self.stop):
             raise ConfigError("stop holds an empty string, which would end every answer at once; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam:
+    """Keep the `width` best beginnings at every step. Done answers compete by log-probability / tokens^length_penalty.
+
+    With `groups` above 1 the beams are split into groups, and a group loses `diversity` for each earlier group that took
+    the same token in the same step (Vijayakumar et al. 2016, arXiv:1610.02424).
+    """
+
+    width: int = 4
+    length_penalty: float = 1.0  # above 0 favours long answers, below 0 short ones
+    early_stopping: bool = False  # end as soon as `width` answers are done, without asking whether another can be better
+    groups: int = 1
+    diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            [
+                ("width", self.width >= 1, "at least 1"),
+                ("groups", self.groups >= 1 and self.width % self.groups == 0, f"a divisor of width={self.width}"),
+                ("diversity", self.diversity >= 0, "0 (none) or more"),
+            ],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrastive:
+    """Contrastive search: of the top_k likeliest tokens the one that is likely and unlike what was said before.
+
+    Source: Su et al. 2022, arXiv:2202.06417, equation 5.
+    """
+
+    alpha: float = 0.6  # weight of being unlike; 0 is greedy
+    top_k: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self, [("alpha", 0 <= self.alpha <= 1, "0 to 1"), ("top_k", self.top_k >= 1, "at least 1")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speculation:
+    """Guess several tokens and check them in one pass; the answer's distribution stays exactly the model's.
+
+    The guesses come from the engine's draft model when it has one, else from what followed the same last tokens before
+    (prompt lookup). Source: Leviathan et al. 2023, arXiv:2211.17192; Saxena 2023, prompt lookup decoding.
+    """
+
+    tokens: int = 6  # guessed at once
+    match_tokens: int = 3  # the longest end that is looked up
+
+    def __post_init__(self) -> None:
+        _check(self, [("tokens", self.tokens >= 1, "at least 1"), ("match_tokens", self.match_tokens >= 1, "at least 1")])
+
+
+Search = Beam | Contrastive | Speculation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grammar:
+    """What the answer must look like; exactly one of these."""
+
+    json_schema: str = ""  # a JSON schema, as JSON; "{}" is any JSON value
+    regex: str = ""
+    choices: tuple[str, ...] = ()
+    lark: str = ""  # a context-free grammar in Lark's notation
+
+    def __post_init__(self) -> None:
+        given = [name for name, value in vars(self).items() if value]
+        if len(given) != 1:
+            said = " and ".join(given) or "nothing"
+            raise ConfigError(f"a grammar has {said}; give exactly one of json_schema, regex, choices and lark")
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """An answer so far and the tokens it may go on with: what a guiding feature looks at."""
+
+    tokens: tuple[int, ...]  # of the answer so far
+    text: str  # of the answer so far
+    candidates: tuple[int, ...]
+    texts: tuple[str, ...]  # the answer's whole text with each candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """A wish that guides decoding: score(b + x) = score(b) + log p(x) + sum of weight x value(x)."""
+
+    weight: float
+    values: Callable[[Continuation], Sequence[float]]  # one number a candidate
+    name: str = "feature"
 
 
 class Finish(StrEnum):
     """Why an answer ended."""
 
-    STOP = "stop"  # the model's end token or a stop string
+    STOP = "stop"  # an end token, a stop string, or a finished grammar
     LENGTH = "length"  # max_tokens
     CANCELLED = "cancelled"
+    DEADLINE = "deadline"  # its time was over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +191,27 @@ class Request:
 
     tokens: tuple[int, ...]
     sampling: Sampling = Sampling()
+    search: Search | None = None  # None: each token is chosen once, as `sampling` says
+    grammar: Grammar | None = None
+    features: tuple[Feature, ...] = ()
+    n: int = 1  # answers wanted
+    best_of: int = 0  # answers made, of which the n with the best mean log-probability are given; 0 is n
+    top_logprobs: int = 0  # how many likeliest tokens to tell beside each chosen one
+    deadline_s: float | None = None  # from submit on; what is there by then is given
     score_from: int | None = None  # give log p(token t | tokens < t) of prompt tokens t >= score_from (at least 1)
+
+    def __post_init__(self) -> None:
+        is_beam = isinstance(self.search, Beam)
+        most = self.search.width if isinstance(self.search, Beam) else self.best_of or self.n
+        _check(
+            self,
+            [
+                ("n", 1 <= self.n <= most, f"1 to {most}" if self.best_of or is_beam else "at least 1"),
+                ("best_of", self.best_of >= 0 and not (is_beam and self.best_of), "0 (n) or more, and 0 with beams"),
+                ("top_logprobs", self.top_logprobs >= 0, "0 (none) or more"),
+                ("deadline_s", self.deadline_s is None or self.deadline_s > 0, "above 0"),
+            ],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +220,7 @@ class Piece:
 
     text: str
     tokens: tuple[int, ...]
+    choice: int = 0  # which of the n answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +232,13 @@ class Reply:
     finish: Finish
     prompt_tokens: int
     logprobs: tuple[float, ...] = ()  # of each answer token, the model's own: temperature 1, no other sampling rule
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()  # of each answer token: the likeliest (token, log p)
     prompt_logprobs: tuple[float, ...] = ()  # of prompt tokens from `score_from` on
+    score: float | None = None  # what beams and best_of compare
+    others: tuple["Reply", ...] = ()  # the other n - 1 answers, best first
+    cached_tokens: int = 0  # prompt tokens that needed no reading
+    guessed_tokens: int = 0  # by speculation
+    accepted_tokens: int = 0  # of those
     first_token_s: float = 0.0  # from submit on, waiting included
     seconds: float = 0.0
 

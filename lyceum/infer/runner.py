@@ -1,0 +1,67 @@
+"""What the engine asks of a model: read some tokens of some branches into the paged cache, and say what comes next.
+
+A Runner holds the weights and the pages of keys and values, and nothing about requests: `kernels/` has the fast one of
+CPUs, `torch_runner.py` the one of every device. The engine and all that decides about tokens is free of torch.
+
+Shapes: N positions whose scores were asked for, V vocabulary, D residual width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+PAGE_TOKENS = 16  # tokens whose keys and values lie together; prompts share whole pages
+Array = Any  # a numpy array, or a tensor of the runner's device: infer/sampling.py takes either
+
+
+@dataclass(slots=True, kw_only=True)
+class Span:
+    """Consecutive tokens of one branch, to be read in a pass.
+
+    A token is read as a prompt's (many at once: bfloat16 products) or as an answer's (the weights' own precision). Which
+    one it is depends on the token alone, never on the pass, so that a text does not depend on who else is in the batch.
+    """
+
+    tokens: Sequence[int]
+    start: int  # the position of the first; all before it have been read
+    pages: Sequence[int]  # of the branch, in order, with room for the last token; those written to are its alone
+    num_prompt: int  # so many of `tokens`, the first ones, are read as a prompt's
+    num_logits: int = 0  # scores of the next token are wanted after so many of `tokens`, the last ones
+    targets: tuple[int, ...] = ()  # or: only log p of these tokens, after as many last ones of `tokens`
+    wants_hidden: bool = False  # the last hidden states of all `tokens` too
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a pass found, spans in order."""
+
+    logits: Float[Array, "N V"]  # float32, valid until the next pass
+    best: npt.NDArray[np.int64]  # (N,) the token with the highest score, the first of equals
+    logsumexp: npt.NDArray[np.float32]  # (N,): log p(token) = logits[token] - logsumexp
+    target_logprobs: list[npt.NDArray[np.float32]]  # one array for each span with targets
+    hidden: list[npt.NDArray[np.float32]]  # (tokens of the span, D) for each span that wanted them
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """A model with pages for keys and values."""
+
+    vocab_size: int
+    context_tokens: int  # the most a branch may hold
+    num_pages: int  # page numbers are 0 … num_pages - 1
+
+    def run(self, spans: Sequence[Span]) -> Outcome:
+        """Read the spans, no two of the same branch, in one pass."""
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy one page's keys and values, all layers."""
+
+    def poison(self, page: int) -> None:
+        """Fill a page with NaN, so that whoever reads it after it was freed is noticed."""
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        """Replace weights by name. CheckpointError for an unknown name or another shape."""
