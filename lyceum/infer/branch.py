@@ -35,6 +35,11 @@ class Branch:
         """Tokens still to be read."""
         return len(self.tokens) - self.num_read
 
+    def cut(self, num_tokens: int) -> None:
+        """Forget all but the first `num_tokens` tokens, and that more of them were read."""
+        del self.tokens[num_tokens:]
+        self.num_read = min(self.num_read, num_tokens)
+
 
 @dataclass(slots=True, kw_only=True)
 class Scores:
@@ -58,5 +63,5 @@ class Search(Protocol):
         """Go on from the scores of each branch, in the order of `branches`.
 
         A branch made by `engine.fork(branch)` shares what its parent has read; one that leaves `branches` gives its pages
-        back; one whose `tokens` were cut gives back what is behind the cut.
+        back; one that was `cut` gives back what is behind the cut. An error raised here ends this request alone.
         """
