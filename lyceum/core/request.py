@@ -88,8 +88,8 @@ class Sampling:
 class Beam:
     """Keep the `width` best beginnings at every step. Done answers compete by log-probability / tokens^length_penalty.
 
-    With `groups` above 1 the beams are split into groups, and a group loses `diversity` for each earlier group that took
-    the same token in the same step (Vijayakumar et al. 2016, arXiv:1610.02424).
+    With `groups` above 1 the beams are split into groups, and a token loses `diversity` for each time that an earlier
+    group took it in the same step (Vijayakumar et al. 2016, arXiv:1610.02424).
     """
 
     width: int = 4
@@ -172,8 +172,9 @@ class Feature:
     """A wish that guides decoding: score(b + x) = score(b) + log p(x) + sum of weight x value(x)."""
 
     weight: float
-    values: Callable[[Continuation], Sequence[float]]  # one number a candidate
+    values: Callable[[Continuation], Sequence[float]]  # one number a candidate; -inf forbids it
     name: str = "feature"
+    proposes: Callable[[str], Sequence[int]] | None = None  # the answer's text -> tokens to ask about too
 
 
 class Finish(StrEnum):
