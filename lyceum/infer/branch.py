@@ -29,6 +29,8 @@ class Branch:
     num_logits: int = 1  # scores are wanted after so many of the unread tokens, the last ones
     targets: tuple[int, ...] = ()  # or only log p of these tokens, after as many last tokens
     wants_hidden: bool = False  # the last hidden states of all tokens it reads: it then shares no pages with others' prompts
+    num_kept: int = 0  # the scheduler's: so many of `pages`, the first ones, can be found by other prompts
+    num_taken: int = 0  # the scheduler's: tokens whose hidden states were given to the Search
 
     @property
     def num_unread(self) -> int:
