@@ -94,7 +94,7 @@ class Beam:
 
     width: int = 4
     length_penalty: float = 1.0  # above 0 favours long answers, below 0 short ones
-    early_stopping: bool = False  # end as soon as `width` answers are done, without asking whether another can be better
+    early_stopping: bool = False  # end when `width` answers are done, even if another could still be better
     groups: int = 1
     diversity: float = 0.0
 
@@ -135,7 +135,9 @@ class Speculation:
     match_tokens: int = 3  # the longest end that is looked up
 
     def __post_init__(self) -> None:
-        _check(self, [("tokens", self.tokens >= 1, "at least 1"), ("match_tokens", self.match_tokens >= 1, "at least 1")])
+        _check(
+            self, [("tokens", self.tokens >= 1, "at least 1"), ("match_tokens", self.match_tokens >= 1, "at least 1")]
+        )
 
 
 Search = Beam | Contrastive | Speculation
@@ -198,6 +200,7 @@ class Request:
     n: int = 1  # answers wanted
     best_of: int = 0  # answers made, of which the n with the best mean log-probability are given; 0 is n
     top_logprobs: int = 0  # how many likeliest tokens to tell beside each chosen one
+    explain_tokens: int = 0  # of so many answer tokens, tell how likely each candidate was before and after the rules
     deadline_s: float | None = None  # from submit on; what is there by then is given
     score_from: int | None = None  # give log p(token t | tokens < t) of prompt tokens t >= score_from (at least 1)
 
@@ -210,6 +213,7 @@ class Request:
                 ("n", 1 <= self.n <= most, f"1 to {most}" if self.best_of or is_beam else "at least 1"),
                 ("best_of", self.best_of >= 0 and not (is_beam and self.best_of), "0 (n) or more, and 0 with beams"),
                 ("top_logprobs", self.top_logprobs >= 0, "0 (none) or more"),
+                ("explain_tokens", self.explain_tokens >= 0, "0 (none) or more"),
                 ("deadline_s", self.deadline_s is None or self.deadline_s > 0, "above 0"),
             ],
         )
@@ -225,6 +229,15 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A token that might have come next."""
+
+    token: int
+    before: float  # its probability by the model
+    after: float  # its probability of being chosen, after penalties, grammar, features and every rule of Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reply:
     """The whole answer and what it took."""
 
@@ -234,6 +247,7 @@ class Reply:
     prompt_tokens: int
     logprobs: tuple[float, ...] = ()  # of each answer token, the model's own: temperature 1, no other sampling rule
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()  # of each answer token: the likeliest (token, log p)
+    explained: tuple[tuple[Candidate, ...], ...] = ()  # of the first `explain_tokens` answer tokens
     prompt_logprobs: tuple[float, ...] = ()  # of prompt tokens from `score_from` on
     score: float | None = None  # what beams and best_of compare
     others: tuple["Reply", ...] = ()  # the other n - 1 answers, best first
