@@ -1,16 +1,41 @@
 """Stand-ins for models: deterministic, instant, no weights."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lyceum.core.errors import ConfigError
-from lyceum.core.request import Finish, Piece, Reply, Request
+from lyceum.core.request import Candidate, Finish, Piece, Reply, Request
+from lyceum.serve.explain import Explainer
+from lyceum.serve.terminal_session import Partner
 
 
 def letters(text: str) -> tuple[int, ...]:
     """A tokenizer of code points: every character is one token."""
     return tuple(ord(letter) for letter in text)
+
+
+class Letters:
+    """The vocabulary of code points."""
+
+    eos_ids = ()
+
+    def encode(self, text: str) -> list[int]:
+        """Every character is one token."""
+        return list(letters(text))
+
+    def encode_framed(self, text: str) -> list[int]:
+        """The same: there is no frame."""
+        return self.encode(text)
+
+    def decode(self, tokens: Iterable[int], *, keep_specials: bool = False) -> str:
+        """The text; there are no special tokens."""
+        return "".join(map(chr, tokens))
+
+    def token_bytes(self, token: int) -> bytes:
+        """One character in UTF-8."""
+        return chr(token).encode("utf-8")
 
 
 class FakeStream:
@@ -62,15 +87,21 @@ class FakeStream:
         said = self._text[: self._count]
         stop = next((stop for stop in self._request.sampling.stop if said.endswith(stop)), "")
         score_from = self._request.score_from
-        return Reply(
+        request = self._request
+        reply = Reply(
             text=said[: len(said) - len(stop)],
             tokens=letters(said),
             finish=self._finish or Finish.STOP,
-            prompt_tokens=len(self._request.tokens),
+            prompt_tokens=len(request.tokens),
             logprobs=(-1.0,) * len(said),
-            prompt_logprobs=() if score_from is None else (-1.0,) * (len(self._request.tokens) - score_from),
+            top_logprobs=tuple(((ord(letter), -1.0),) * request.top_logprobs for letter in said),
+            explained=tuple(
+                (Candidate(token=ord(letter), before=0.25, after=0.5),) for letter in said[: request.explain_tokens]
+            ),
+            prompt_logprobs=() if score_from is None else (-1.0,) * (len(request.tokens) - score_from),
             seconds=time.monotonic() - self._started,
         )
+        return replace(reply, others=(reply,) * (request.n - 1))
 
 
 class FakeEngine:
@@ -112,3 +143,14 @@ class FakeEngine:
 def render_plainly(turns: Sequence[Any]) -> tuple[int, ...]:
     """A conversation as code points: `user: hi` on a line each, then `assistant: `."""
     return letters("".join(f"{turn.role}: {turn.content}\n" for turn in turns) + "assistant: ")
+
+
+def fake_partner(
+    engine: FakeEngine, *, name: str = "fake", context_tokens: int = 300, num_parameters: int = 0
+) -> Partner:
+    """Somebody to talk with, open at once."""
+    explainer = Explainer(Letters(), model=name, load_s=0.5)
+    return Partner(
+        name=name, engine=engine, render=render_plainly, context_tokens=context_tokens,
+        num_parameters=num_parameters, explainer=explainer,
+    )  # fmt: skip

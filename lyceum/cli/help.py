@@ -95,7 +95,8 @@ def type_label(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "|".join(str(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"{type_label(typing.get_args(hint)[0])}…"
+        inner = typing.get_args(hint)[0]
+        return "JSON" if typing.get_origin(inner) is tuple else f"{type_label(inner)}…"
     if typing.get_origin(hint) is not None:
         return "JSON"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):

@@ -1,11 +1,13 @@
 """Open a model for a conversation: everything slow about `lyceum chat`, in one place, imported or run late."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyceum.catalog import sources
 from lyceum.catalog.models import MODELS
+from lyceum.serve.explain import Explainer
 from lyceum.serve.terminal_session import Partner, Turn
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def open_model(reference: str) -> "Loaded":
 
 def open_partner(reference: str) -> Partner:
     """Load a model to talk with."""
+    started_s = time.monotonic()
     from lyceum.tokenizer.chat import Message, render
 
     opened = open_model(reference)
@@ -36,6 +39,7 @@ def open_partner(reference: str) -> Partner:
         render=tokens_of,
         context_tokens=opened.model.config.context_tokens,
         num_parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+        explainer=Explainer(opened.tokenizer, model=opened.name, load_s=time.monotonic() - started_s),
     )
 
 

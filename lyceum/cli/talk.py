@@ -11,14 +11,16 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lyceum.catalog.models import MODELS
+from lyceum.cli.decoding import Generate, grammar_of, request_of, sampling_of
 from lyceum.cli.options import parse
 from lyceum.core.config import to_json
 from lyceum.core.errors import CheckpointError, ConfigError, suggestion
-from lyceum.core.request import Request, Sampling
+from lyceum.core.request import Beam, Contrastive, Dry, Reply, Sampling, Speculation, Stream
 from lyceum.core.run import Run
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -34,27 +36,24 @@ class Chat:
     prompt: str = ""  # answer this and leave; with a pipe the piped text is put below it
     system: str = ""  # instructions for the whole conversation
     max_tokens: int | None = None  # of one answer
+    min_tokens: int | None = None  # no end of the answer before so many
     temperature: float | None = None  # 0 is greedy
     top_k: int | None = None  # 0 keeps all
     top_p: float | None = None  # 1 keeps all
+    min_p: float | None = None  # keeps tokens at least so likely as this share of the likeliest; 0 keeps all
+    typical_p: float | None = None  # 1 keeps all
     repetition_penalty: float | None = None  # 1 is none
+    presence_penalty: float | None = None  # taken once from each token the answer holds
+    frequency_penalty: float | None = None  # taken from a token for each time the answer holds it
+    dry: Dry | None = None  # `--dry Dry` breaks up repetitions
+    stop: tuple[str, ...] | None = None  # end before this text; may be repeated
     seed: int | None = None  # with the position it fixes every draw
-    json: bool = False  # print the whole reply as JSON when it is done
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generate:
-    """Continue a text, plainly: no chat template. Without a PROMPT it is read from the pipe."""
-
-    model: str  # a name from `lyceum list`, a Run, a Hugging Face folder or a .gguf file
-    prompt: str = ""  # the text to go on from
-    max_tokens: int = 256  # of the continuation
-    temperature: float = 0.0  # 0 is greedy
-    top_k: int = 0  # 0 keeps all
-    top_p: float = 1.0  # 1 keeps all
-    repetition_penalty: float = 1.0  # 1 is none
-    stop: tuple[str, ...] = ()  # end before this text; may be repeated
-    seed: int = 0  # with the position it fixes every draw
+    search: Beam | Contrastive | Speculation | None = None  # `--search Speculation` guesses ahead
+    json_schema: str = ""  # every answer fits this JSON schema: a file, or the JSON
+    regex: str = ""  # every answer fits this regex
+    choice: tuple[str, ...] = ()  # every answer is one of these; may be repeated
+    lark: str = ""  # every answer fits this grammar in Lark's notation: a file, or the grammar
+    explain: bool = False  # tell the prompt's tokens, all parameters, why each token came, and times
     json: bool = False  # print the whole reply as JSON when it is done
 
 
@@ -117,14 +116,20 @@ def _chat(command: str, words: Sequence[str]) -> int:
     if command == "chat":
         model, prompt = model_and_prompt(model, prompt)
     refuse_unknown(model)
+    grammar = grammar_of(json_schema=options.json_schema, regex=options.regex, choice=options.choice, lark=options.lark)
     # Imported here, after the words are understood: prompt_toolkit takes longer than all the rest of the command.
     from lyceum.cli.partner import history_file, open_partner, prepare
     from lyceum.serve.terminal import answer_once, chat
     from lyceum.serve.terminal_session import CHAT_SAMPLING, Session
 
-    chosen = {name: getattr(options, name) for name in to_json(CHAT_SAMPLING) if name != "stop"}
-    sampling = Sampling(**to_json(CHAT_SAMPLING) | {name: value for name, value in chosen.items() if value is not None})
-    session = Session(name=model, sampling=sampling, system=options.system)
+    session = Session(
+        name=model,
+        sampling=sampling_of(options, CHAT_SAMPLING),
+        system=options.system,
+        search=options.search,
+        grammar=grammar,
+        is_explaining=options.explain,
+    )
     prepare(model)
     text = _with_pipe(prompt)
     if text is None:
@@ -133,25 +138,61 @@ def _chat(command: str, words: Sequence[str]) -> int:
         os._exit(status)  # the thread that loads may be inside torch, which aborts an interpreter that ends under it
     reply = answer_once(session, lambda: open_partner(model), text, is_silent=options.json)
     if options.json:
-        print(json.dumps(to_json(reply), ensure_ascii=False))
+        plain = to_json(reply)
+        if options.explain and session.partner and session.request:
+            plain["explain"] = session.partner.explainer.as_json(session.request, reply)
+        print(json.dumps(plain, ensure_ascii=False))
     return 0
 
 
 def _generate(words: Sequence[str]) -> int:
     options = parse(Generate, words, command="generate", positional=["model", "prompt"])
-    sampling = Sampling(**{name: getattr(options, name) for name in to_json(Sampling())})
+    sampling_of(options, Sampling())  # a wrong value is told before anything slow
+    grammar = grammar_of(json_schema=options.json_schema, regex=options.regex, choice=options.choice, lark=options.lark)
     prompt = options.prompt or _piped()
     if not prompt:
         raise ConfigError("generate needs a PROMPT, as its second word or through a pipe")
     from lyceum.cli.partner import open_model
+    from lyceum.serve.explain import EXPLAIN_TOKENS, Explainer
+
+    started_s = time.monotonic()
+    opened = open_model(options.model)
+    explainer = Explainer(opened.tokenizer, model=opened.name, load_s=time.monotonic() - started_s)
+    request = request_of(
+        options,
+        tuple(opened.tokenizer.encode_framed(prompt)),
+        grammar=grammar,
+        tokenizer=opened.tokenizer,
+        explain_tokens=EXPLAIN_TOKENS if options.explain else 0,
+    )
+    stream = opened.engine().submit(request)
+    if options.json:
+        reply = stream.reply()
+        plain = {"model": opened.name, "prompt": prompt} | to_json(reply)
+        explained = {"explain": explainer.as_json(request, reply)} if options.explain else {}
+        print(json.dumps(plain | explained, ensure_ascii=False))
+        return 0
+    if options.explain:
+        print(explainer.before(request))
+    reply = _print_answers(stream, count=options.n)
+    if options.logprobs:
+        print(explainer.logprobs(reply))
+    if options.explain:
+        print(explainer.after(request, reply))
+    return 0
+
+
+def _print_answers(stream: Stream, *, count: int) -> Reply:
+    """One answer as it comes; several below each other when all are done, each under a line of its own."""
     from lyceum.serve.terminal import stream_text
 
-    opened = open_model(options.model)
-    request = Request(tokens=tuple(opened.tokenizer.encode_framed(prompt)), sampling=sampling)
-    reply = stream_text(opened.engine().submit(request), is_silent=options.json)
-    if options.json:
-        print(json.dumps({"model": opened.name, "prompt": prompt} | to_json(reply), ensure_ascii=False))
-    return 0
+    if count == 1:
+        return stream_text(stream)
+    reply = stream.reply()
+    for number, answer in enumerate([reply, *reply.others], 1):
+        score = f", score {answer.score:.3f}" if answer.score is not None else ""
+        print(f"--- answer {number} of {count}{score} ---\n{answer.text}", flush=True)
+    return reply
 
 
 def _with_pipe(prompt: str) -> str | None:

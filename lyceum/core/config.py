@@ -102,6 +102,8 @@ def _convert(hint: Any, plain: Any, where: str) -> Any:
         return plain
     if origin is tuple and isinstance(plain, (list, tuple)):
         inner = arguments[0] if arguments[-1] is Ellipsis else None
+        if inner is None and len(plain) != len(arguments):
+            raise ConfigError(f"{where} has {len(plain)} values; it must have {len(arguments)}")
         return tuple(_convert(inner or arguments[i], item, f"{where}[{i}]") for i, item in enumerate(plain))
     if origin in (dict, Mapping) and isinstance(plain, Mapping):
         return {key: _convert(arguments[1], value, f"{where}.{key}") for key, value in plain.items()}

@@ -13,7 +13,6 @@ import termios
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -27,7 +26,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from lyceum.core.errors import ConfigError, LyceumError
-from lyceum.core.request import Finish, Reply, Request, Sampling, Stream
+from lyceum.core.request import Finish, Reply, Sampling, Stream
 from lyceum.serve.terminal_session import COMMANDS, Do, Partner, Session
 from lyceum.serve.terminal_wrap import Wrapper
 
@@ -86,9 +85,14 @@ def stream_answer(
             f"the conversation is {len(tokens)} tokens and {partner.name} takes {partner.context_tokens},"
             " its answer included; write less, or /clear the conversation"
         )
-    sampling = replace(session.sampling, max_tokens=min(session.sampling.max_tokens, room))
-    stream = partner.engine.submit(Request(tokens=tokens, sampling=sampling))
+    request = session.ask_for(tokens, room=room)
+    stream = partner.engine.submit(request)
+    is_explaining = session.is_explaining and not is_silent
+    if is_explaining:
+        print(partner.explainer.before(request), flush=True)
     reply = stream_text(stream, is_silent=is_silent, is_stopped=is_stopped)
+    if is_explaining:
+        print(partner.explainer.after(request, reply), flush=True)
     session.answered(reply.text, context_used=reply.prompt_tokens + len(reply.tokens))
     return reply
 

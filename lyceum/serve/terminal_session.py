@@ -16,10 +16,12 @@ from lyceum.core import files
 from lyceum.core.config import from_json, to_json
 from lyceum.core.errors import ConfigError, DataError, LyceumError, suggestion
 from lyceum.core.log import quantity
-from lyceum.core.request import Engine, Sampling
+from lyceum.core.request import Engine, Grammar, Request, Sampling, Search
+from lyceum.serve.explain import EXPLAIN_TOKENS, Explainer
 
 # Cool enough for a small model to stay on the subject; the values of SmolLM2's own model card.
 CHAT_SAMPLING = Sampling(max_tokens=1024, temperature=0.2, top_p=0.9)
+FIRST_SETTINGS = ("max_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed")
 FENCE = '"""'
 COMMANDS = {
     "/help": "this list",
@@ -62,6 +64,7 @@ class Partner:
     render: Callable[[Sequence[Turn]], tuple[int, ...]]  # the conversation as prompt tokens, ready for the answer
     context_tokens: int
     num_parameters: int
+    explainer: Explainer
 
 
 class Do(Enum):
@@ -86,10 +89,21 @@ class Effect:
 class Session:
     """The state of a conversation: turns, settings and a message being typed over several lines."""
 
-    def __init__(self, *, name: str, sampling: Sampling = CHAT_SAMPLING, system: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        sampling: Sampling = CHAT_SAMPLING,
+        system: str = "",
+        search: Search | None = None,
+        grammar: Grammar | None = None,
+        is_explaining: bool = False,
+    ) -> None:
         self.name = name
         self.sampling = sampling
         self.system = system
+        self.search, self.grammar, self.is_explaining = search, grammar, is_explaining
+        self.request: Request | None = None  # the latest
         self.turns: list[Turn] = []
         self.partner: Partner | None = None  # None while it is loading
         self.context_used = 0
@@ -116,6 +130,18 @@ class Session:
     def conversation(self) -> list[Turn]:
         """The turns to render, the system's first."""
         return [*([Turn(role="system", content=self.system)] if self.system else []), *self.turns]
+
+    def ask_for(self, tokens: tuple[int, ...], *, room: int) -> Request:
+        """What is asked of the engine for the conversation's tokens, when the context has room for so many more."""
+        most = min(self.sampling.max_tokens, room)
+        self.request = Request(
+            tokens=tokens,
+            sampling=replace(self.sampling, max_tokens=most, min_tokens=min(self.sampling.min_tokens, most)),
+            search=self.search,
+            grammar=self.grammar,
+            explain_tokens=EXPLAIN_TOKENS if self.is_explaining else 0,
+        )
+        return self.request
 
     def answered(self, text: str, *, context_used: int) -> None:
         """Keep the model's answer, whole or stopped."""
@@ -183,7 +209,7 @@ class Session:
         name, _, text = words.partition(" ")
         if name == "system":
             return self._set_system(text.strip())
-        value = _words(text, 'write /set stop "User:" END') if name == "stop" else _number_or_text(text.strip())
+        value = _setting(name, text.strip())
         plain = to_json(self.sampling) | {name: value}
         if not text.strip() and name in to_json(self.sampling):
             raise ConfigError(f"/set {name} needs a value; it is {to_json(self.sampling)[name]} now")
@@ -249,6 +275,17 @@ def _words(text: str, advice: str) -> list[str]:
         raise ConfigError(f"{text.strip()} has a quote that is not closed; {advice}") from error
 
 
+def _setting(name: str, text: str) -> Any:
+    """The JSON value of a setting as it is typed: stop takes words, stop_tokens numbers, dry on, off or JSON."""
+    if name == "stop":
+        return _words(text, 'write /set stop "User:" END')
+    if name == "stop_tokens" and not text.startswith("["):
+        return [_number_or_text(word) for word in text.split()]
+    if name == "dry" and text.lower() in ("dry", "on", "none", "off"):
+        return {} if text.lower() in ("dry", "on") else None
+    return _number_or_text(text)
+
+
 def _number_or_text(text: str) -> Any:
     try:
         return json.loads(text)
@@ -257,4 +294,8 @@ def _number_or_text(text: str) -> Any:
 
 
 def _sampling_text(sampling: Sampling) -> str:
-    return ", ".join(f"{name} {value}" for name, value in to_json(sampling).items())
+    """The settings people change first, and of the others those that are not as usual."""
+    usual = to_json(Sampling(max_tokens=sampling.max_tokens))
+    return ", ".join(
+        f"{name} {value}" for name, value in to_json(sampling).items() if name in FIRST_SETTINGS or value != usual[name]
+    )

@@ -28,9 +28,10 @@ class Drawing:
     shape: Circle | Square = Circle()
     colours: tuple[Colour, ...] = (Colour.RED,)
     border: int | None = None
+    points: tuple[tuple[int, float], ...] = ()
 
 
-FULL = Drawing(name="a", shape=Square(side=3), colours=(Colour.BLUE, Colour.RED), border=4)
+FULL = Drawing(name="a", shape=Square(side=3), colours=(Colour.BLUE, Colour.RED), border=4, points=((1, 0.5), (2, 3.0)))
 
 
 @pytest.mark.parametrize("config", [FULL, Drawing(name="b")])
@@ -51,6 +52,8 @@ def test_a_whole_number_is_a_number() -> None:
             r"Drawing.shape has no key 'radios'; did you mean 'radius'",
         ),
         ({"name": "a", "shape": {"kind": "Triangle"}}, "kind is 'Triangle'; it must be one of Circle, Square"),
+        ({"name": "a", "points": [[1, 2], [1]]}, r"Drawing.points\[1\] has 1 values; it must have 2"),
+        ({"name": "a", "points": [[1, 2, 3]]}, r"Drawing.points\[0\] has 3 values; it must have 2"),
         ({"name": 3}, "Drawing.name is 3; it must be text"),
         ({"name": "a", "border": "thick"}, "Drawing.border is 'thick'; it must be a whole number"),
         ({"name": "a", "border": True}, "Drawing.border is True"),

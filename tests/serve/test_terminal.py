@@ -16,7 +16,7 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.request import Finish, Reply, Sampling
 from lyceum.serve.terminal import answer_once, footer, stream_answer
 from lyceum.serve.terminal_session import Partner, Session, Turn
-from tests.fakes import FakeEngine, render_plainly
+from tests.fakes import FakeEngine, fake_partner
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -24,15 +24,15 @@ import sys, time
 from pathlib import Path
 from lyceum.core.errors import CheckpointError, LyceumError
 from lyceum.serve.terminal import chat
-from lyceum.serve.terminal_session import Partner, Session
-from tests.fakes import FakeEngine, render_plainly
+from lyceum.serve.terminal_session import Session
+from tests.fakes import FakeEngine, fake_partner
 
 def open_partner():
     time.sleep({load_s})
     if {is_broken}:
         raise CheckpointError("model.safetensors is damaged; fetch it again")
     engine = FakeEngine(context_tokens=300, delay_s={delay_s})
-    return Partner(name="fake", engine=engine, render=render_plainly, context_tokens=300, num_parameters=0)
+    return fake_partner(engine)
 
 try:
     status = chat(Session(name="fake"), open_partner, history_file=Path({history!r}))
@@ -192,7 +192,7 @@ def test_tab_completes_commands(start: Callable[..., Terminal]) -> None:
 
 def partner(*, context_tokens: int = 300) -> Partner:
     engine = FakeEngine(lambda prompt: "an \x1b[31manswer", context_tokens=context_tokens)
-    return Partner(name="fake", engine=engine, render=render_plainly, context_tokens=context_tokens, num_parameters=0)
+    return fake_partner(engine, context_tokens=context_tokens)
 
 
 def test_without_a_terminal_the_text_is_exactly_the_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyceum.core.request import Sampling
-from lyceum.serve.terminal_session import COMMANDS, Do, Effect, Partner, Session, Turn
-from tests.fakes import FakeEngine, render_plainly
+from lyceum.core.request import Dry, Grammar, Sampling, Speculation
+from lyceum.serve.explain import EXPLAIN_TOKENS
+from lyceum.serve.terminal_session import CHAT_SAMPLING, COMMANDS, Do, Effect, Session, Turn
+from tests.fakes import FakeEngine, fake_partner
 
 
 @pytest.fixture
@@ -74,6 +76,9 @@ def test_stop_takes_words_in_quotes(session: Session) -> None:
         ("/set temperature -1", "temperature is -1.0; it must be 0 (greedy) or more"),
         ("/set temperature hot", "sampling.temperature is 'hot'; it must be a number"),
         ("/set temprature 1", "sampling has no key 'temprature'; did you mean 'temperature'?"),
+        ("/set min_p 2", "min_p is 2.0; it must be 0 (all) to 1"),
+        ("/set dry maybe", "sampling.dry is 'maybe'; it must be Dry or null"),
+        ("/set min_tokens 5000", "min_tokens is 5000; it must be 0 to max_tokens=1024"),
         ("/set top_p 2", "top_p is 2.0; it must be above 0 and at most 1"),
         ("/set temperature", "/set temperature needs a value; it is 0.2 now"),
         ('/set stop "User', '"User has a quote that is not closed; write /set stop "User:" END'),
@@ -163,12 +168,39 @@ def test_a_file_that_is_no_conversation_is_refused_and_changes_nothing(
 
 def test_show_tells_model_settings_and_context(session: Session) -> None:
     assert "loading" in session.handle("/show").text
-    session.partner = Partner(
-        name="fake", engine=FakeEngine(), render=render_plainly, context_tokens=99, num_parameters=134_515_008
-    )
+    session.partner = fake_partner(FakeEngine(), context_tokens=99, num_parameters=134_515_008)
     said(session, ("a", "b"))
     text = session.handle("/show").text
     assert "134.5M parameters" in text and "10 of 99 tokens used" in text and "temperature 0.2" in text
+
+
+def test_every_setting_can_be_typed(session: Session) -> None:
+    for words in (
+        "min_p 0.1",
+        "typical_p 0.9",
+        "presence_penalty 1",
+        "dry on",
+        "stop_tokens 5 6",
+        "logit_bias [[7, -100]]",
+    ):
+        assert session.handle(f"/set {words}").do is Do.SAY
+    assert session.sampling == replace(
+        CHAT_SAMPLING, min_p=0.1, typical_p=0.9, presence_penalty=1.0, dry=Dry(), stop_tokens=(5, 6),
+        logit_bias=((7, -100.0),),
+    )  # fmt: skip
+    session.handle('/set dry {"multiplier": 2}')
+    assert session.sampling.dry == Dry(multiplier=2.0)
+    assert session.handle("/set dry off").text == "dry is None" and session.sampling.dry is None
+    shown = session.handle("/set").text
+    assert "min_p 0.1" in shown and "frequency_penalty" not in shown, "only what is usual to set, and what is unusual"
+
+
+def test_search_and_grammar_hold_for_every_answer() -> None:
+    session = Session(name="fake", search=Speculation(), grammar=Grammar(regex="a+"), is_explaining=True)
+    for _ in range(2):
+        request = session.ask_for((1, 2), room=7)
+        assert (request.search, request.grammar, request.sampling.max_tokens) == (Speculation(), Grammar(regex="a+"), 7)
+        assert request.explain_tokens == EXPLAIN_TOKENS and session.request is request
 
 
 def test_help_names_every_command(session: Session) -> None:

@@ -1,0 +1,182 @@
+"""What `--explain` tells of one request: the prompt as the model reads it, every parameter, why each token, and times.
+
+`Explainer.before` is printed above the answer and `after` below it, plain text of at most 80 columns; `as_json` has the
+same facts, and of a long prompt all tokens.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from lyceum.core.config import to_json
+from lyceum.core.request import Beam, Candidate, Reply, Request, Sampling
+
+WIDTH = 80
+EXPLAIN_TOKENS = 3  # places of the answer that get a table
+SHOWN_TOKENS = 60  # of a prompt: half of them from its beginning, half from its end
+SHOWN_LETTERS = 30  # of one token's text
+SHOWN_LINES = 40  # of a prompt
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """What a tokenizer knows about its tokens."""
+
+    def decode(self, tokens: Iterable[int], *, keep_specials: bool = False) -> str:
+        """The text of the tokens."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token, a special one's name."""
+
+
+class Explainer:
+    """Explains requests to one open model."""
+
+    def __init__(self, vocabulary: Vocabulary, *, model: str, load_s: float) -> None:
+        self.vocabulary, self.model, self.load_s = vocabulary, model, load_s
+
+    def before(self, request: Request) -> str:
+        """Model, prompt, its tokens and the parameters, ending with the heading of the answer."""
+        tokens = [f"{token} {self.spell(token)}" for token in request.tokens]
+        sections = {
+            "model": [f"{self.model}, open after {self.load_s:.2f} s"],
+            f"prompt, {len(tokens)} tokens, as the model reads it": _shortened(
+                _wrapped(self._rendered(request)), SHOWN_LINES, "lines"
+            ),
+            "tokens": _filled(_shortened(tokens, SHOWN_TOKENS, "tokens")),
+            "parameters (* is not the default)": _filled(_parameter_texts(request)),
+            "answer": [],
+        }
+        return "\n".join(line for heading, lines in sections.items() for line in [_heading(heading), *lines])
+
+    def after(self, request: Request, reply: Reply) -> str:
+        """Why the first tokens came, then cache, guesses and times."""
+        lines = [*self._tables(request, reply), _heading("what it took")]
+        lines.append(f"prompt   {reply.prompt_tokens} tokens, {reply.cached_tokens} of them found in the cache")
+        if reply.guessed_tokens:
+            share = reply.accepted_tokens / reply.guessed_tokens
+            lines.append(f"guesses  {reply.guessed_tokens} tokens, {reply.accepted_tokens} accepted ({share:.0%})")
+        lines.append(
+            f"answer   {len(reply.tokens)} tokens in {reply.seconds:.2f} s, ended by {reply.finish.value}"
+            + (f", score {reply.score:.3f}" if reply.score is not None else "")
+        )
+        rate = f", then {reply.tokens_per_second:.0f} tokens/s" if reply.tokens_per_second else ""
+        lines.append(f"times    model {self.load_s:.2f} s, first token {reply.first_token_s:.3f} s{rate}")
+        return "\n".join(lines)
+
+    def as_json(self, request: Request, reply: Reply) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "model": self.model,
+            "prompt": self._rendered(request),
+            "tokens": [{"token": token, "text": self._text(token)} for token in request.tokens],
+            "parameters": parameters(request),
+            "next_tokens": [
+                {
+                    "chosen": token,
+                    "candidates": [to_json(one) | {"text": self._text(one.token)} for one in candidates],
+                }
+                for token, candidates in zip(reply.tokens, reply.explained, strict=False)
+            ],
+            "cached_tokens": reply.cached_tokens,
+            "guessed_tokens": reply.guessed_tokens,
+            "accepted_tokens": reply.accepted_tokens,
+            "load_s": self.load_s,
+            "first_token_s": reply.first_token_s,
+            "seconds": reply.seconds,
+            "tokens_per_second": reply.tokens_per_second,
+        }
+
+    def logprobs(self, reply: Reply) -> str:
+        """A line for each token of the answer: its log-probability, and the likeliest tokens there with theirs."""
+        rows = zip(reply.tokens, reply.logprobs, reply.top_logprobs, strict=False)
+        lines = []
+        for token, logprob, top in rows:
+            others = "  ".join(f"{value:.2f} {self.spell(other)}" for other, value in top)
+            lines.append(f"{logprob:8.3f}  {self.spell(token):<16} likeliest: {others}")
+        return "\n".join(lines)
+
+    def spell(self, token: int) -> str:
+        """A token's text in quotes, its beginning if it is long; bytes of unfinished characters as \\xNN."""
+        text = repr(self._text(token)).replace("\\\\x", "\\x")
+        return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
+
+    def _text(self, token: int) -> str:
+        return self.vocabulary.token_bytes(token).decode("utf-8", "backslashreplace")
+
+    def _rendered(self, request: Request) -> str:
+        return self.vocabulary.decode(request.tokens, keep_specials=True)
+
+    def _tables(self, request: Request, reply: Reply) -> list[str]:
+        places: Sequence[Sequence[Candidate]] = reply.explained
+        heading = "next token: probability by the model -> after the rules"
+        if not places:
+            if isinstance(request.search, Beam):
+                return [_heading("next token"), "(no table: beams weigh whole answers)"]
+            places = [
+                [Candidate(token=token, before=math.exp(value), after=math.nan) for token, value in top]
+                for top in reply.top_logprobs[:EXPLAIN_TOKENS]
+            ]
+            heading = "next token: probability by the model"
+        lines = [_heading(heading)]
+        for number, (chosen, candidates) in enumerate(zip(reply.tokens, places, strict=False), 1):
+            lines.append(f"{number}. {self.spell(chosen)} was chosen from")
+            for one in candidates:
+                after = "" if math.isnan(one.after) else f" -> {one.after:8.4%}"
+                lines.append(f"   {one.before:8.4%}{after}  {self.spell(one.token)}")
+        return lines
+
+
+def parameters(request: Request) -> dict[str, Any]:
+    """All that a request says besides its prompt, after defaults; of features their names and weights."""
+    plain = to_json(request.sampling)
+    for name in ("n", "best_of", "top_logprobs", "deadline_s"):
+        plain[name] = getattr(request, name)
+    plain["search"] = None
+    if request.search is not None:
+        plain["search"] = {"kind": type(request.search).__name__} | to_json(request.search)
+    plain["grammar"] = None
+    if request.grammar is not None:
+        plain["grammar"] = {name: value for name, value in to_json(request.grammar).items() if value}
+    plain["features"] = [{"name": feature.name, "weight": feature.weight} for feature in request.features]
+    return plain
+
+
+def _parameter_texts(request: Request) -> list[str]:
+    usual = parameters(Request(tokens=request.tokens, sampling=Sampling(max_tokens=request.sampling.max_tokens)))
+    return [
+        f"{name} {textwrap.shorten(str(value), WIDTH - 25, placeholder=' …')}{'' if value == usual[name] else ' *'}"
+        for name, value in parameters(request).items()
+    ]
+
+
+def _wrapped(text: str) -> list[str]:
+    return [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(line, WIDTH, drop_whitespace=False, replace_whitespace=False) or [""]
+    ]
+
+
+def _heading(text: str) -> str:
+    return f"-- {text} ".ljust(WIDTH, "-")
+
+
+def _shortened(items: Sequence[str], most: int, what: str) -> list[str]:
+    if len(items) <= most:
+        return list(items)
+    half = most // 2
+    return [*items[:half], f"… {len(items) - 2 * half} {what} more …", *items[-half:]]
+
+
+def _filled(items: Iterable[str]) -> list[str]:
+    """The items behind each other, as many a line as fit."""
+    lines = [""]
+    for item in items:
+        joined = f"{lines[-1]} · {item}" if lines[-1] else item
+        if len(joined) <= WIDTH:
+            lines[-1] = joined
+        else:
+            lines.append(item)
+    return lines
