@@ -17,7 +17,7 @@ from lyceum.core.errors import CheckpointError, ConfigError, suggestion
 from lyceum.core.request import Finish, Request
 from lyceum.infer.cache import Cache
 from lyceum.infer.head import next_logits
-from lyceum.infer.sampling import choose, logprobs_of
+from lyceum.infer.sampling import Row, choose, logprobs_of
 from lyceum.infer.scoring import ScoringRow, score
 from lyceum.infer.stream import Answer
 from lyceum.model.transformer import Transformer
@@ -176,14 +176,8 @@ class Engine:
         self._take(batch, logits)
 
     def _take(self, answers: Sequence[Answer], logits: Float[Tensor, "B V"]) -> None:
-        tokens = choose(
-            logits[:, : self.tokenizer.vocab_size],  # some models have rows that no token of theirs uses
-            [answer.request.sampling for answer in answers],
-            [answer.history for answer in answers],
-            [len(answer.tokens) for answer in answers],
-        )
+        known = logits[:, : self.tokenizer.vocab_size]  # some models have rows that no token of theirs uses
+        tokens = choose(known, [Row(a.request.sampling, a.request.tokens, a.tokens) for a in answers])
         logprobs = logprobs_of(logits, torch.tensor(tokens, device=self._device)).tolist()
         for answer, token, logprob in zip(answers, tokens, logprobs, strict=True):
-            if logprob != logprob:
-                raise CheckpointError("the model's scores are not numbers; its weights are damaged, get them again")
             answer.take(token, logprob)

@@ -3,13 +3,18 @@
 Slow and obviously right: the engine is tested against it.
 """
 
+import math
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lyceum.core.request import Finish, Reply, Request
+from lyceum.core.errors import ConfigError
+from lyceum.core.request import Finish, Reply, Request, Sampling
 from lyceum.infer.head import next_logits
-from lyceum.infer.sampling import choose, logprobs_of
+from lyceum.infer.penalties import breaker_tokens
+from lyceum.infer.sampling import Row, choose, logprobs_of, top_logprobs
 from lyceum.infer.stops import StopStrings
 from lyceum.model.transformer import Transformer
 from lyceum.tokenizer.tokenizer import Detokenizer, Tokenizer
@@ -17,31 +22,50 @@ from lyceum.tokenizer.tokenizer import Detokenizer, Tokenizer
 
 @torch.inference_mode()
 def generate(model: Transformer, tokenizer: Tokenizer, request: Request) -> Reply:
-    """The answer to one request. Times are not measured."""
+    """The answers to one request, each token chosen once; those of best_of best first. Times are not measured.
+
+    ConfigError for a search, a grammar or features: these are the engine's.
+    """
+    if request.search or request.grammar or request.features:
+        raise ConfigError("plain generation has no search, grammar or features; leave them out or use the engine")
+    answers = [_answer(model, tokenizer, request, choice) for choice in range(request.best_of or request.n)]
+    if request.best_of:
+        answers = sorted(answers, key=lambda answer: -_mean(answer.logprobs))  # equals stay in order
+        answers = [replace(answer, score=_mean(answer.logprobs)) for answer in answers]
+    prompt_logprobs = _prompt_logprobs(model, request)
+    first, *others = [replace(answer, prompt_logprobs=prompt_logprobs) for answer in answers[: request.n]]
+    return replace(first, others=tuple(others))
+
+
+def _answer(model: Transformer, tokenizer: Tokenizer, request: Request, choice: int) -> Reply:
     sampling = request.sampling
+    ends = frozenset((*tokenizer.eos_ids, *sampling.stop_tokens))
+    breakers = breaker_tokens(tokenizer, sampling.dry.breakers) if sampling.dry else frozenset()
     tokens: list[int] = []
     logprobs: list[float] = []
+    likeliest: list[tuple[tuple[int, float], ...]] = []
+    row = Row(sampling, request.tokens, tokens, choice, ends, breakers=breakers)
     text, finish = "", Finish.LENGTH
-    while len(tokens) < sampling.max_tokens:
-        row = torch.tensor([(*request.tokens, *tokens)], device=model.embedding.weight.device)
-        logits = next_logits(model, model(row)[:, -1])  # (1, V)
+    while len(tokens) < sampling.max_tokens and finish is Finish.LENGTH:
+        prefix = torch.tensor([(*request.tokens, *tokens)], device=model.embedding.weight.device)
+        logits = next_logits(model, model(prefix)[:, -1])  # (1, V)
         known = logits[:, : tokenizer.vocab_size]  # some models have rows that no token of theirs uses
-        token = choose(known, [sampling], [(*request.tokens, *tokens)], [len(tokens)])[0]
+        token = choose(known, [row])[0]
         tokens.append(token)
-        logprobs.append(float(logprobs_of(logits, torch.tensor([token], device=logits.device))))
-        is_end = token in tokenizer.eos_ids
-        stops = StopStrings(sampling.stop)
-        text = stops.push(_text(tokenizer, tokens[:-1] if is_end else tokens)) + stops.finish()
-        if is_end or stops.is_stopped:
+        logprobs.append(float(logprobs_of(logits, [token])))
+        if request.top_logprobs:
+            likeliest.append(top_logprobs(known[0], float(logits[0].logsumexp(dim=-1)), request.top_logprobs))
+        is_end = token in ends
+        text, is_stopped = _text(tokenizer, sampling, tokens[:-1] if is_end else tokens)
+        if is_end or is_stopped:
             finish = Finish.STOP
-            break
     return Reply(
         text=text,
         tokens=tuple(tokens),
         finish=finish,
         prompt_tokens=len(request.tokens),
         logprobs=tuple(logprobs),
-        prompt_logprobs=_prompt_logprobs(model, request),
+        top_logprobs=tuple(likeliest),
     )
 
 
@@ -49,6 +73,10 @@ def all_logits(model: Transformer, tokens: tuple[int, ...]) -> Float[Tensor, "T 
     """The logits after every token of one row."""
     row = torch.tensor([tokens], device=model.embedding.weight.device)
     return model.logits(model(row)[0])
+
+
+def _mean(logprobs: tuple[float, ...]) -> float:
+    return math.fsum(logprobs) / len(logprobs) if logprobs else -math.inf
 
 
 def _prompt_logprobs(model: Transformer, request: Request) -> tuple[float, ...]:
@@ -59,6 +87,14 @@ def _prompt_logprobs(model: Transformer, request: Request) -> tuple[float, ...]:
     return tuple(logprobs_of(logits, targets).tolist())
 
 
-def _text(tokenizer: Tokenizer, tokens: list[int]) -> str:
-    detokenizer = Detokenizer(tokenizer)
-    return "".join(detokenizer.push(token) for token in tokens) + detokenizer.finish()
+def _text(tokenizer: Tokenizer, sampling: Sampling, tokens: list[int]) -> tuple[str, bool]:
+    """The answer's text, and whether a stop string ended it.
+
+    Stop strings are looked for in what token number min_tokens and later ones bring.
+    """
+    detokenizer, stops, text = Detokenizer(tokenizer), StopStrings(sampling.stop), ""
+    for number, token in enumerate(tokens, 1):
+        new = detokenizer.push(token)
+        text += new if number < sampling.min_tokens else stops.push(new)
+    is_stopped = stops.is_stopped
+    return text + stops.push(detokenizer.finish()) + stops.finish(), is_stopped
