@@ -22,6 +22,9 @@ from jaxtyping import Float
 from lyceum.core.errors import ConfigError
 from lyceum.core.request import Continuation, Feature
 from lyceum.infer.answer_text import AnswerText
+from lyceum.infer.row import Bonus
+from lyceum.infer.runner import Array
+from lyceum.infer.sampling import top_logprobs
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 GUIDE_CANDIDATES = 32
@@ -33,26 +36,23 @@ REMEMBERED_TEXTS = 2048
 Embedding = npt.NDArray[np.floating]
 
 
-def guide(
-    logits: Float[np.ndarray, " V"], features: Sequence[Feature], answer: AnswerText, tokens: Sequence[int]
-) -> Float[np.ndarray, " V"]:
-    """Logits plus weight x value for the tokens that may come next, -inf for all others.
+def bonus(features: Sequence[Feature], answer: AnswerText, tokens: Sequence[int]) -> Bonus:
+    """What the features say of an answer whose tokens so far are `tokens`: a `Row.bonus` of infer/row.py.
 
-    `tokens` are the answer's so far. ConfigError when a feature raises, proposes what is no token, or does not give one
-    number a candidate; -inf, which forbids a token, is a number too.
+    Asked, it raises ConfigError when a feature raises, proposes what is no token, or does not give one number a
+    candidate; -inf, which forbids a token, is a number too.
     """
-    likeliest = np.argpartition(-logits, min(GUIDE_CANDIDATES, len(logits)) - 1)[:GUIDE_CANDIDATES]
-    wanted = dict.fromkeys(likeliest[np.argsort(-logits[likeliest], kind="stable")].tolist())
-    for feature in features:
-        wanted |= dict.fromkeys(_proposed(feature, answer.text, len(logits)))
-    candidates = [token for token in wanted if logits[token] > -np.inf]
-    texts = tuple(answer.plus(token).text for token in candidates)
-    continuation = Continuation(tuple(tokens), answer.text, tuple(candidates), texts)
-    guided = np.full_like(logits, -np.inf)
-    guided[candidates] = logits[candidates]
-    for feature in features:
-        guided[candidates] += _weighed(feature, continuation)
-    return guided
+
+    def weigh(scores: Float[Array, " V"]) -> tuple[list[int], npt.NDArray[np.float32]]:
+        candidates = _candidates(features, answer.text, scores)
+        texts = tuple(answer.plus(token).text for token in candidates)
+        continuation = Continuation(tuple(tokens), answer.text, tuple(candidates), texts)
+        total = np.zeros(len(candidates), dtype=np.float32)
+        for feature in features:
+            total += _weighed(feature, continuation)
+        return candidates, total
+
+    return weigh
 
 
 def must_include(words: Sequence[str], *, tokenizer: Tokenizer, weight: float = 10.0) -> Feature:
@@ -220,6 +220,15 @@ def _increments(
 def _cosine(one: Embedding, other: Embedding) -> float:
     sizes = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / sizes if sizes else 0.0
+
+
+def _candidates(features: Sequence[Feature], text: str, scores: Float[Array, " V"]) -> list[int]:
+    """The likeliest tokens that are allowed, best first, then the proposed ones that are."""
+    vocab_size = scores.shape[-1]
+    wanted = dict.fromkeys(token for token, _ in top_logprobs(scores, 0.0, GUIDE_CANDIDATES))
+    for feature in features:
+        wanted |= dict.fromkeys(_proposed(feature, text, vocab_size))
+    return [token for token in wanted if float(scores[token]) > -math.inf]
 
 
 def _proposed(feature: Feature, text: str, vocab_size: int) -> Sequence[int]:

@@ -13,8 +13,8 @@ from lyceum.infer.answer_text import AnswerText
 from lyceum.infer.guided import (
     GUIDE_CANDIDATES,
     avoid,
+    bonus,
     classifier,
-    guide,
     length,
     must_include,
     ngram_embedding,
@@ -39,6 +39,14 @@ def logits_for(tokens, *, seed=0):
     logits = np.full(VOCAB_SIZE, -np.inf, dtype=np.float32)
     logits[tokens] = np.random.default_rng(seed).normal(size=len(tokens)).astype(np.float32)
     return logits
+
+
+def guide(logits, features, answer, tokens):
+    """The scores with what the features give, -inf for tokens nobody asked about, as sampling has them."""
+    candidates, gains = bonus(features, answer, tokens)(logits)
+    guided_logits = np.full_like(logits, -np.inf)
+    guided_logits[candidates] = logits[candidates] + gains
+    return guided_logits
 
 
 def values_along(feature: Feature, tokens: list[int]) -> list[float]:
