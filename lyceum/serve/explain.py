@@ -123,8 +123,8 @@ class Explainer:
         for number, (chosen, candidates) in enumerate(zip(reply.tokens, places, strict=False), 1):
             lines.append(f"{number}. {self.spell(chosen)} was chosen from")
             for one in candidates:
-                after = "" if math.isnan(one.after) else f" -> {one.after:8.4%}"
-                lines.append(f"   {one.before:8.4%}{after}  {self.spell(one.token)}")
+                after = "" if math.isnan(one.after) else f" -> {_share(one.after)}"
+                lines.append(f"  {_share(one.before)}{after}  {self.spell(one.token)}")
         return lines
 
 
@@ -157,6 +157,10 @@ def _wrapped(text: str) -> list[str]:
         for line in text.splitlines()
         for part in textwrap.wrap(line, WIDTH, drop_whitespace=False, replace_whitespace=False) or [""]
     ]
+
+
+def _share(probability: float) -> str:
+    return f"{probability:9.4%}" if probability else "        0"
 
 
 def _heading(text: str) -> str:

@@ -253,7 +253,7 @@ def test_explain_tells_prompt_parameters_and_reasons(
     assert all(len(line) <= 80 for line in lines)
     assert "user: hi\nassistant: \n-- tokens" in text and "117 'u' · 115 's'" in text
     assert "top_k 5 *" in text and "min_p 0.0 ·" in text and "<user: hi" in text
-    assert "1. '<' was chosen from\n   25.0000% -> 50.0000%  '<'" in text
+    assert "1. '<' was chosen from\n   25.0000% ->  50.0000%  '<'" in text
     assert "found in the cache" in text and "ended by stop" in text
     assert main(["generate", "m", "hi", "--explain", "--json"]) == 0
     explained = json.loads(capsys.readouterr().out)["explain"]

@@ -48,7 +48,7 @@ def test_all_parameters_are_told_and_the_unusual_marked() -> None:
 def test_the_table_has_both_probabilities_or_says_what_it_lacks() -> None:
     request = Request(tokens=(1, 2, 3))
     two = (Candidate(token=97, before=0.25, after=1.0), Candidate(token=98, before=0.5, after=0.0))
-    assert "1. 'a' was chosen from\n   25.0000% -> 100.0000%  'a'\n   50.0000% ->  0.0000%  'b'" in EXPLAINER.after(
+    assert "1. 'a' was chosen from\n   25.0000% -> 100.0000%  'a'\n   50.0000% ->         0  'b'" in EXPLAINER.after(
         request, reply(explained=(two,))
     )
     only_model = EXPLAINER.after(request, reply(top_logprobs=(((98, math.log(0.5)),),)))
