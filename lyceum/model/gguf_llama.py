@@ -1,9 +1,4 @@
-"""A Llama-architecture GGUF file as a ModelConfig and weights under this package's names.
-
-GGUF stores the rows of the query and key projections so that rotary pairs are neighbours (channels 2i, 2i+1); here, as
-on the Hub, they are halves (i, i + K//2). `_halves` puts each head's rows back.
-Source: github.com/ggml-org/llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute.
-"""
+"""A Llama-architecture GGUF file as weights under this package's names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lyceum.core.errors import CheckpointError
-from lyceum.model.config import ModelConfig, Rope
+from lyceum.model.config import ModelConfig
 from lyceum.model.gguf import GgufFile
-
-BLOCK_MODULES = {
-    "attention_norm": "attn_norm",
-    "attention.query": "attn_q",
-    "attention.key": "attn_k",
-    "attention.value": "attn_v",
-    "attention.output": "attn_output",
-    "feed_forward_norm": "ffn_norm",
-    "feed_forward.gate": "ffn_gate",
-    "feed_forward.up": "ffn_up",
-    "feed_forward.down": "ffn_down",
-}
+from lyceum.model.gguf_config import read_config, row_order, tensor_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,116 +22,11 @@ class LlamaWeights:
 def open_llama(path: Path, *, dtype: torch.dtype = torch.float32) -> LlamaWeights:
     """Read a whole model. CheckpointError for another architecture, or for a feature or tensor not supported here."""
     file = GgufFile.open(path)
-    config = _config(file)
-    names = tensor_names(config)
-    if unknown := sorted(file.tensors.keys() - set(names.values())):
-        raise CheckpointError(
-            f"{path} holds {len(unknown)} tensors a Llama model here has no place for ({', '.join(unknown[:3])}); "
-            "convert a model without biases, experts or scaled rotary positions"
-        )
+    config = read_config(file)
     state = {}
-    for ours, theirs in names.items():
-        weight = file.tensor(theirs).to(dtype)
-        if weight.shape != (expected := _shape(config, ours)):
-            raise CheckpointError(
-                f"{path} is damaged: {theirs} is {list(weight.shape)}, its metadata says {list(expected)};"
-                " convert it again"
-            )
-        if ".query." in ours or ".key." in ours:
-            weight = _halves(weight, config.head_dim)
-        state[ours] = weight
+    for ours, theirs in tensor_names(config).items():
+        weight, order = file.numbers(theirs), row_order(ours, config)
+        state[ours] = torch.from_numpy(weight if order is None else weight[order]).to(dtype)
     if config.tie_embeddings:
         state["head.weight"] = state["embedding.weight"]
     return LlamaWeights(config=config, state=state)
-
-
-def tensor_names(config: ModelConfig) -> dict[str, str]:
-    """Our parameter names -> the file's; a tied head has no entry."""
-    names = {"embedding.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
-    if not config.tie_embeddings:
-        names["head.weight"] = "output.weight"
-    for layer in range(config.num_layers):
-        for ours, theirs in BLOCK_MODULES.items():
-            names[f"blocks.{layer}.{ours}.weight"] = f"blk.{layer}.{theirs}.weight"
-    return names
-
-
-def _halves(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of each head from neighbouring pairs to halves: `[0a 0b 1a 1b] -> [0a 1a 0b 1b]`."""
-    heads = weight.reshape(-1, head_dim // 2, 2, weight.shape[1])  # (H, K//2, 2, D)
-    return heads.transpose(1, 2).reshape(weight.shape)
-
-
-def _config(file: GgufFile) -> ModelConfig:
-    metadata = file.metadata
-    architecture = metadata.get("general.architecture")
-    if architecture != "llama":
-        raise CheckpointError(
-            f"{file.path} holds a model of architecture {architecture!r}; only 'llama' is read from GGUF,"
-            " take the Hugging Face folder of the others"
-        )
-    dim = _whole(file, "llama.embedding_length")
-    heads = _whole(file, "llama.attention.head_count")
-    head_dim = _whole(file, "llama.attention.key_length", dim // heads)
-    if _whole(file, "llama.rope.dimension_count", head_dim) != head_dim or head_dim % 2:
-        raise CheckpointError(
-            f"{file.path} turns {metadata['llama.rope.dimension_count']} of {head_dim} channels a head; all or none is"
-            " supported, choose another model"
-        )
-    if metadata.get("llama.rope.scaling.type", "none") != "none":
-        raise CheckpointError(
-            f"{file.path} scales its rotary positions ({metadata['llama.rope.scaling.type']}), which is not supported"
-            " yet; choose another model"
-        )
-    embedding = file.tensors.get("token_embd.weight")
-    eps = _number(file, "llama.attention.layer_norm_rms_epsilon", 1e-5)
-    return ModelConfig(
-        vocab_size=embedding.shape[0] if embedding else _whole(file, "llama.vocab_size"),
-        dim=dim,
-        num_layers=_whole(file, "llama.block_count"),
-        num_heads=heads,
-        num_kv_heads=_whole(file, "llama.attention.head_count_kv", heads),
-        head_dim=head_dim,
-        ffn_dim=_whole(file, "llama.feed_forward_length"),
-        context_tokens=_whole(file, "llama.context_length"),
-        positions=Rope(theta=_number(file, "llama.rope.freq_base", 10000.0)),
-        norm_eps=float(f"{eps:.6g}"),  # stored in float32: 9.999999747e-06 was 1e-05
-        tie_embeddings="output.weight" not in file.tensors,
-        bos_id=metadata.get("tokenizer.ggml.bos_token_id"),
-        eos_id=metadata.get("tokenizer.ggml.eos_token_id"),
-    )
-
-
-def _whole(file: GgufFile, key: str, default: int | None = None) -> int:
-    number = file.metadata.get(key, default)
-    if type(number) is not int or number < 1:
-        raise CheckpointError(
-            f"{file.path} has {key} = {number!r}; it must be a whole number above 0, download or convert it again"
-        )
-    return number
-
-
-def _number(file: GgufFile, key: str, default: float) -> float:
-    number = file.metadata.get(key, default)
-    if type(number) not in (int, float) or not 0 < number < float("inf"):
-        raise CheckpointError(
-            f"{file.path} has {key} = {number!r}; it must be a number above 0, download or convert it again"
-        )
-    return float(number)
-
-
-def _shape(config: ModelConfig, name: str) -> tuple[int, ...]:
-    queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    dim, inner = config.dim, config.ffn_dim
-    shapes: dict[str, tuple[int, ...]] = {
-        "embedding": (config.vocab_size, dim),
-        "head": (config.vocab_size, dim),
-        "query": (queries, dim),
-        "key": (keys, dim),
-        "value": (keys, dim),
-        "output": (dim, queries),
-        "gate": (inner, dim),
-        "up": (inner, dim),
-        "down": (dim, inner),
-    }
-    return shapes.get(name.split(".")[-2], (dim,))  # the rest are norms

@@ -1,0 +1,33 @@
+"""A GGUF file's own bits as packed weights."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lyceum.infer.kernels.blocks import GGUF_FORMATS, Coded, from_gguf, from_numbers
+from lyceum.infer.kernels.pack import Floats, Weights, pack
+from lyceum.model.config import ModelConfig
+from lyceum.model.gguf import GgufFile
+from lyceum.model.gguf_config import read_config, row_order, tensor_names
+
+
+def open_gguf(path: Path) -> tuple[ModelConfig, Weights]:
+    """Read and pack a Llama-architecture file. Formats that the kernels do not have become float32."""
+    file = GgufFile.open(path)
+    config = read_config(file)
+    names = tensor_names(config)
+
+    def read(module: str) -> Coded:
+        name = f"{module}.weight"
+        blocks = file.blocks(names[name])
+        if blocks.format in GGUF_FORMATS:
+            coded = from_gguf(blocks.format, np.ascontiguousarray(blocks.data), blocks.shape[1])
+        else:
+            coded = from_numbers(file.numbers(names[name]))
+        order = row_order(name, config)
+        return coded if order is None else coded.take(order)
+
+    def numbers(name: str) -> Floats:
+        return file.numbers(names[name])
+
+    return config, pack(config, read, numbers)

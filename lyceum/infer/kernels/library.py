@@ -1,0 +1,146 @@
+"""Kernels as native code: compiled once for this processor, kept as an object file, loaded in milliseconds."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import llvmlite
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from lyceum.core import files
+from lyceum.infer.kernels import attention, machine, matrix, operations, rows
+from lyceum.infer.kernels.code import Code
+from lyceum.infer.kernels.matrix import Activations, Format
+
+T = TypeVar("T")
+SOURCES = ("code.py", "matrix.py", "rows.py", "attention.py", "operations.py", "machine.py", "library.py")
+ROW_KERNELS: dict[str, tuple[int, Callable[[Code], None]]] = {
+    "add": (3, rows.add),
+    "rms": (6, rows.rms_norm),
+    "layer": (6, rows.layer_norm),
+    "swiglu": (4, rows.swiglu),
+    "gelu": (4, rows.gelu),
+    "gelu_tanh": (4, rows.gelu_tanh),
+    "softmax": (4, rows.softmax),
+    "merge": (5, rows.merge),
+    "divide": (4, rows.divide),
+    "best": (5, rows.best),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a model asks of the library."""
+
+    formats: tuple[Format, ...]
+    embeddings: tuple[Format, ...]  # those rows are read of
+    activations: Activations
+    value_vectors: int  # 16 channels each, at once
+    half_pages: bool  # keys and values as float16, else float32
+
+
+@dataclass(frozen=True)
+class Library:
+    """Compiled kernels by name."""
+
+    addresses: dict[str, int]
+    engine: llvm.ExecutionEngine  # owns the code
+
+    def __getitem__(self, name: str) -> int:
+        return self.addresses[name]
+
+
+def open_library(needs: Needs, folder: Path) -> Library:
+    """The kernels of these needs, compiled now unless the folder has them."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    path = folder / f"kernels-{_key(needs)}.o"
+    module = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(module, _machine())
+    compiled = path.read_bytes() if path.is_file() else _compile(needs, path)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(compiled))
+    engine.finalize_object()
+    return Library({name: engine.get_function_address(name) for name in _written(needs)}, engine)
+
+
+def has_pair_products() -> bool:
+    """Whether the processor multiplies pairs of 16-bit numbers in one instruction (AVX512-VNNI)."""
+    return bool(llvm.get_host_cpu_features().get("avx512vnni"))
+
+
+def is_compiled(needs: Needs, folder: Path) -> bool:
+    """Whether `open_library` would be instant."""
+    return (folder / f"kernels-{_key(needs)}.o").is_file()
+
+
+def _written(needs: Needs) -> dict[str, tuple[int, Callable[[Code], None]]]:
+    """Every kernel's name, its number of arguments, and what writes it."""
+    kernels = dict(ROW_KERNELS)
+    act = needs.activations
+    kernels["quantise"] = (4, lambda code: rows.quantise(code, act))
+    kernels["tile"] = (8, lambda code: matrix.tile(code, act))
+    for form in needs.formats:
+        kernels[f"unpack_{form.name}"] = (3, _with(lambda code, form: matrix.unpack(code, form, act), form))
+        for columns in matrix.DOT_COLUMNS:
+            write = _with(lambda code, pair: matrix.dot(code, pair[0], act, pair[1]), (form, columns))
+            kernels[f"dot_{form.name}_{columns}"] = (8, write)
+    half, vectors = needs.half_pages, needs.value_vectors
+    for columns in attention.COLUMNS:
+        kernels[f"keys_{columns}"] = (8, _with(lambda code, c: attention.keys(code, c, half=half), columns))
+        kernels[f"values_{columns}"] = (
+            8,
+            _with(lambda code, c: attention.values(code, c, vectors, half=half), columns),
+        )
+    for form in needs.embeddings:
+        kernels[f"row_{form.name}"] = (4, _with(matrix.read_row, form))
+    for operation in operations.OPERATIONS:  # after the kernels, which they name
+        kernels[f"do_{operation.__name__}"] = (5, operation)
+    kernels |= {"operate": (5, machine.operate), "advance": (3, machine.advance)}
+    return kernels | {"begin": (2, machine.begin), "work": (4, machine.work)}
+
+
+def _with(write: Callable[[Code, T], None], fixed: T) -> Callable[[Code], None]:
+    return lambda code: write(code, fixed)
+
+
+def _compile(needs: Needs, path: Path) -> bytes:
+    module = ir.Module("kernels")
+    machine = _machine()
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    for name, (num_arguments, write) in _written(needs).items():
+        code = Code(module, name, num_arguments)
+        write(code)
+        code.finish()
+    parsed = llvm.parse_assembly(str(module))
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    compiled: bytes = machine.emit_object(parsed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(compiled)
+    return compiled
+
+
+def _machine() -> llvm.TargetMachine:
+    target = llvm.Target.from_default_triple()
+    features = llvm.get_host_cpu_features().flatten()
+    # 512-bit registers are used only where a kernel asks for sixteen lanes, which is what these kernels are.
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=f"{features},-prefer-256-bit", opt=3, jit=True, codemodel="jitdefault"
+    )
+
+
+def _key(needs: Needs) -> str:
+    """What the compiled code depends on."""
+    parts: Sequence[object] = (
+        needs,
+        llvmlite.__version__,
+        llvm.get_host_cpu_name(),
+        sorted(llvm.get_host_cpu_features().items()),
+        *(Path(__file__).with_name(name).read_bytes() for name in SOURCES),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,189 @@
+"""A model's weights as the kernels want them, from wherever they come: `read` gives each matrix as codes and scales.
+
+Matrices that meet the same activations become one product: query, key and value; gate and up.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lyceum.core.errors import CheckpointError, ConfigError, suggestion
+from lyceum.infer.kernels import blocks
+from lyceum.infer.kernels.blocks import Coded, num_panels
+from lyceum.infer.kernels.matrix import BLOCK, Codes, Format
+from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm
+
+Floats = npt.NDArray[np.float32]
+FLOATING = (Codes.F32, Codes.F16, Codes.BF16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """One or several weight matrices below each other."""
+
+    form: Format
+    data: npt.NDArray[np.uint8]  # (P, B, bytes of a block)
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A model's weights, packed. Products are `3.qkv`, `3.output`, `3.inner` (gate above up), `3.down`, …, `head`."""
+
+    products: Mapping[str, Packed]
+    embedding: Packed
+    vectors: Mapping[str, Floats]  # norms and biases: `3.attention_norm.weight`, `3.qkv.bias`, …
+    positions: Floats | None = None  # learned ones
+
+
+def product_parts(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """Which of the model's modules each product is made of; a tied head is the embedding."""
+    gated = config.feed_forward is FeedForwardKind.SWIGLU
+    parts: dict[str, tuple[str, ...]] = {}
+    for layer in range(config.num_layers):
+        attention, inner = f"blocks.{layer}.attention", f"blocks.{layer}.feed_forward"
+        parts[f"{layer}.qkv"] = (f"{attention}.query", f"{attention}.key", f"{attention}.value")
+        parts[f"{layer}.output"] = (f"{attention}.output",)
+        parts[f"{layer}.inner"] = (f"{inner}.gate", f"{inner}.up") if gated else (f"{inner}.up",)
+        parts[f"{layer}.down"] = (f"{inner}.down",)
+    parts["head"] = ("embedding",) if config.tie_embeddings else ("head",)
+    return parts
+
+
+def vector_names(config: ModelConfig) -> dict[str, str]:
+    """Our names of norms, and the model's."""
+    suffixes = ("weight", "bias") if config.norm is Norm.LAYER else ("weight",)
+    names = {f"norm.{suffix}": f"norm.{suffix}" for suffix in suffixes}
+    for layer in range(config.num_layers):
+        for norm in ("attention_norm", "feed_forward_norm"):
+            names |= {f"{layer}.{norm}.{suffix}": f"blocks.{layer}.{norm}.{suffix}" for suffix in suffixes}
+    return names
+
+
+def pack(
+    config: ModelConfig, read: Callable[[str], Coded], numbers: Callable[[str], Floats], *, exact: bool = False
+) -> Weights:
+    """Pack a model. `read` gives a module's matrix (`blocks.3.attention.query`), `numbers` a vector by its full name.
+
+    Parts of a product in different formats become float16, or float32 when it must be `exact`.
+    """
+    products, vectors = {}, {ours: numbers(theirs) for ours, theirs in vector_names(config).items()}
+    for product, modules in product_parts(config).items():
+        parts = _one_format([read(module) for module in modules], exact=exact)
+        products[product] = pack_product(parts)
+        if config.biases is Biases.ALL and product != "head":
+            vectors[f"{product}.bias"] = _padded(np.concatenate([numbers(f"{module}.bias") for module in modules]))
+    is_tied = config.tie_embeddings
+    return Weights(
+        products=products,
+        embedding=products["head"] if is_tied else pack_product([read("embedding")]),
+        vectors=vectors,
+        positions=numbers("position_embedding.weight") if isinstance(config.positions, Learned) else None,
+    )
+
+
+def pack_product(parts: list[Coded]) -> Packed:
+    """Matrices of one format as one."""
+    rows = sum(len(part.codes) for part in parts)
+    data = blocks.pack(parts)
+    return Packed(form=parts[0].form, data=data, rows=rows, columns=parts[0].codes.shape[1])
+
+
+def replace(config: ModelConfig, weights: Weights, changes: Mapping[str, Floats]) -> None:
+    """Put other numbers in the place of some weights, by the model's names; they are rounded to the format held.
+
+    CheckpointError for an unknown name or another shape, ConfigError when the weights held are integers.
+    """
+    places = _places(config, weights)
+    vectors = {theirs: ours for ours, theirs in vector_names(config).items()}
+    for name, change in changes.items():
+        if name in places:
+            packed, first, rows = places[name]
+            _check_shape(name, change, (rows, packed.columns))
+            if packed.form.codes not in FLOATING:
+                raise ConfigError(
+                    f"{name} is held as {packed.form.codes}; open the model as floats to change its weights"
+                )
+            _write(packed, first, change)
+        elif name in vectors:
+            _check_shape(name, change, weights.vectors[vectors[name]].shape)
+            weights.vectors[vectors[name]][:] = change
+        elif name == "position_embedding.weight" and weights.positions is not None:
+            _check_shape(name, change, weights.positions.shape)
+            weights.positions[:] = change
+        elif not _replace_bias(config, weights, name, change):
+            raise CheckpointError(f"the model has no weight {name!r}{suggestion(name, [*places, *vectors])}")
+
+
+def _places(config: ModelConfig, weights: Weights) -> dict[str, tuple[Packed, int, int]]:
+    """Where each matrix lies: product, first row, rows."""
+    head = config.head_dim
+    sizes = {"query": config.num_heads * head, "key": config.num_kv_heads * head, "value": config.num_kv_heads * head}
+    sizes |= {"gate": config.ffn_dim, "up": config.ffn_dim}
+    places = {"embedding.weight": (weights.embedding, 0, config.vocab_size)}
+    for product, modules in product_parts(config).items():
+        first = 0
+        for module in modules:
+            rows = sizes.get(module.rpartition(".")[2], weights.products[product].rows)
+            places[f"{module}.weight"] = (weights.products[product], first, rows)
+            first += rows
+    if config.tie_embeddings:
+        places["head.weight"] = places["embedding.weight"]
+    return places
+
+
+def _write(packed: Packed, first: int, numbers: Floats) -> None:
+    rows = np.arange(first, first + len(numbers))
+    panel = blocks.pack([_as_format(blocks.from_numbers(numbers), packed.form)])
+    words = packed.data.view(np.uint32).reshape(len(packed.data), packed.columns // BLOCK, -1, 16)
+    change = panel.view(np.uint32).reshape(len(panel), packed.columns // BLOCK, -1, 16)
+    source = np.arange(len(numbers))
+    words[rows // 16, :, :, rows % 16] = change[source // 16, :, :, source % 16]
+
+
+def _replace_bias(config: ModelConfig, weights: Weights, name: str, change: Floats) -> bool:
+    module, _, kind = name.rpartition(".")
+    for product, modules in product_parts(config).items():
+        bias = weights.vectors.get(f"{product}.bias")
+        if kind == "bias" and module in modules and bias is not None:
+            places = _places(config, weights)
+            _, first, rows = places[f"{module}.weight"]
+            _check_shape(name, change, (rows,))
+            bias[first : first + rows] = change
+            return True
+    return False
+
+
+def _check_shape(name: str, change: Floats, expected: tuple[int, ...]) -> None:
+    if change.shape != expected:
+        raise CheckpointError(
+            f"{name} is {change.shape}; the model's is {expected}: give the weights of the same model"
+        )
+
+
+def _one_format(parts: list[Coded], *, exact: bool) -> list[Coded]:
+    if all(part.form == parts[0].form for part in parts):
+        return parts
+    return [_as_format(part, Format(codes=Codes.F32 if exact else Codes.F16)) for part in parts]
+
+
+def _as_format(coded: Coded, form: Format) -> Coded:
+    """The numbers in a floating-point format, rounded to the nearest."""
+    if coded.form == form:
+        return coded
+    numbers = blocks.numbers_of(coded)
+    if form.codes is Codes.F16:
+        return Coded(form=form, codes=numbers.astype(np.float16).view(np.uint16))
+    if form.codes is Codes.BF16:
+        bits = numbers.view(np.uint32)
+        return Coded(form=form, codes=((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16))
+    return Coded(form=form, codes=numbers)
+
+
+def _padded(vector: Floats) -> Floats:
+    padded = np.zeros(num_panels(len(vector)) * 16, np.float32)
+    padded[: len(vector)] = vector
+    return padded

@@ -1,0 +1,268 @@
+"""KernelRunner: a Runner (infer/runner.py) whose passes are one call of native code.
+
+In its default mode keys and values are float16, and the activations that meet integer weights are 16-bit integers with
+a scale for each 32; `exact` has float32 throughout. In both a token's numbers are the same to the last bit whatever
+else is in the pass, however its text was cut into passes, and whatever was found in the cache.
+"""
+
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lyceum.core.errors import ConfigError
+from lyceum.infer.kernels.attention import STRETCH
+from lyceum.infer.kernels.library import Needs, has_pair_products, open_library
+from lyceum.infer.kernels.machine import IDLE
+from lyceum.infer.kernels.matrix import Activations
+from lyceum.infer.kernels.operations import QUERY_COLUMNS, State, Stretch
+from lyceum.infer.kernels.pack import FLOATING, Weights, replace
+from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, value_vectors, why_not
+from lyceum.infer.kernels.team import Team
+from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
+from lyceum.model.config import ModelConfig
+
+PASS_TOKENS = 640  # room a pass begins with; it grows when more is asked for
+WANTED_ROWS = 64  # scores computed at once: 13 MB of them for 49,152 tokens
+LONG_SPAN = 32  # tokens from which a span's attention is not cut into stretches for the threads to share
+SHORT_PASS = 8
+
+
+class KernelRunner:
+    """Runs a model on the CPU. Not safe for several threads at once; the engine's lock sees to that."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        *,
+        cache: Path,
+        num_pages: int,
+        known_tokens: int | None = None,
+        exact: bool = False,
+        num_threads: int | None = None,
+    ) -> None:
+        if reason := why_not(config):
+            raise ConfigError(f"the CPU kernels cannot run this model: {reason}")
+        self.config, self.weights, self.num_pages = config, weights, num_pages
+        self.vocab_size, self.context_tokens = config.vocab_size, config.context_tokens
+        self._known = known_tokens or config.vocab_size
+        needs = needs_of(config, weights, exact=exact)
+        self._act = needs.activations
+        self._threads = num_threads or len(os.sched_getaffinity(0))
+        self._library = open_library(needs, cache)
+        self._pages = pages_of(config, half=needs.half_pages)
+        # A private mapping: memory is taken when a page is first written to, in pieces of 2 MB where the system can.
+        self._pool_memory = mmap.mmap(-1, num_pages * self._pages.page_bytes)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._pool_memory.madvise(mmap.MADV_HUGEPAGE)
+        self._pool = np.frombuffer(self._pool_memory, np.uint8).reshape(num_pages, self._pages.page_bytes)
+        self._state = _aligned(State.SIZE)
+        self._state[State.TICKET] = IDLE
+        self._team = Team(self._library, self._state, num_threads=self._threads)
+        self._make_room(Room(tokens=PASS_TOKENS, wanted=WANTED_ROWS, parts=PASS_TOKENS, threads=self._threads))
+
+    def run(self, spans: Sequence[Span]) -> Outcome:
+        """Read the spans in one pass."""
+        self._place(spans)
+        places, targets = self._wanted_of(spans)
+        state, program = self._state, self._program
+        state[State.NUM_PHASES] = program.num_layer_phases
+        if 0 < len(places) <= WANTED_ROWS:
+            state[State.NUM_PHASES] += self._want(places)
+        self._team.run(is_short=bool(state[State.NUM_TOKENS] <= SHORT_PASS))
+        if len(places) <= WANTED_ROWS:
+            logits, best, sums = self._scores(len(places))
+        else:
+            logits, best, sums = self._scores_in_parts(places, targets)
+        is_target = targets >= 0
+        if not is_target.any():
+            found: list[npt.NDArray[np.float32]] = []
+        else:
+            chosen = (logits[np.arange(len(places)), targets] if logits.shape[1] > 1 else logits[:, 0]) - sums
+            ends = np.cumsum([len(span.targets) for span in spans if span.targets])
+            found = np.split(chosen[is_target], ends[:-1])
+            logits, best, sums = logits[~is_target], best[~is_target], sums[~is_target]
+        return Outcome(logits=logits, best=best, logsumexp=sums, target_logprobs=found, hidden=self._hidden_of(spans))
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy one page's keys and values, all layers."""
+        self._pool[target] = self._pool[source]
+
+    def poison(self, page: int) -> None:
+        """Fill a page with NaN."""
+        self._pool[page].view(np.uint16 if self._pages.element == 2 else np.uint32)[:] = (
+            0x7E00 if self._pages.element == 2 else 0x7FC00000
+        )
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        """Replace weights by name (arrays or tensors). CheckpointError for an unknown name or another shape."""
+        changes = {}
+        for name, weight in weights.items():
+            change = weight if isinstance(weight, np.ndarray) else weight.detach().float().cpu().numpy()
+            changes[name] = change.astype(np.float32, copy=False)
+        replace(self.config, self.weights, changes)
+
+    def _want(self, places: npt.NDArray[np.int64]) -> int:
+        """Ask for the scores after these tokens; how many phases that takes."""
+        self._wanted[: len(places)] = places
+        self._state[State.NUM_WANTED] = len(places)
+        return len(self._program.words) - self._program.num_layer_phases
+
+    def _scores(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        program = self._program
+        stats = program.best_stats[:count]
+        sums = stats[:, 0] + np.log(stats[:, 1])
+        return program.logits[:count, : self.vocab_size], program.best[:count].copy(), sums
+
+    def _scores_in_parts(
+        self, places: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Scores of more rows than there is room for; of rows with targets only the target's."""
+        state, program = self._state, self._program
+        is_scored = bool((targets >= 0).all())
+        logits = np.empty((len(places), 1 if is_scored else self.vocab_size), np.float32)
+        best, sums = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
+        state[State.PROGRAM] = program.words[program.num_layer_phases :].ctypes.data
+        for start in range(0, len(places), WANTED_ROWS):
+            some = slice(start, start + WANTED_ROWS)
+            state[State.NUM_PHASES] = self._want(places[some])
+            self._team.run(is_short=False)
+            rows, best[some], sums[some] = self._scores(len(places[some]))
+            logits[some] = np.take_along_axis(rows, targets[some, None], axis=1) if is_scored else rows
+        state[State.PROGRAM] = program.words.ctypes.data
+        return logits, best, sums
+
+    def _hidden_of(self, spans: Sequence[Span]) -> list[npt.NDArray[np.float32]]:
+        ends = np.cumsum([len(span.tokens) for span in spans])
+        return [
+            self._program.hidden[end - len(span.tokens) : end].copy()
+            for end, span in zip(ends, spans, strict=True)
+            if span.wants_hidden
+        ]
+
+    def _wanted_of(self, spans: Sequence[Span]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """After which tokens of the pass scores are wanted, and of which token only (-1: of all)."""
+        places: list[int] = []
+        targets: list[int] = []
+        first = 0
+        for span in spans:
+            first += len(span.tokens)
+            count = len(span.targets) or span.num_logits
+            places += range(first - count, first)
+            targets += span.targets or [-1] * count
+        return np.array(places, np.int64), np.array(targets, np.int64)
+
+    def _place(self, spans: Sequence[Span]) -> None:
+        """Lay out a pass's tokens, pages and pieces of attention."""
+        self._make_room_for(spans)
+        state, page_bytes = self._state, self._pages.page_bytes
+        token = entry = part = item = 0
+        for span in spans:
+            count, start = len(span.tokens), span.start
+            end = start + count
+            self._program.turn(end)
+            used = -(-end // PAGE_TOKENS)
+            table = self._tables[entry : entry + used + 1]
+            table[:used] = span.pages[:used]
+            table[:used] *= page_bytes
+            table[used] = table[used - 1]  # kernels read pages by two
+            if count == 1:
+                self._tokens[token], self._positions[token] = span.tokens[0], start
+                self._token_pages[token] = table[used - 1]
+            else:
+                positions = np.arange(start, end)
+                self._tokens[token : token + count], self._positions[token : token + count] = span.tokens, positions
+                self._token_pages[token : token + count] = table[positions // PAGE_TOKENS]
+            item, part = self._cut(span, token, table.ctypes.data, item, part)
+            token, entry = token + count, entry + used + 1
+        state[State.NUM_TOKENS], state[State.NUM_STRETCHES] = token, item
+        state[State.NUM_GROUPS] = item * self.config.num_kv_heads
+
+    def _cut(self, span: Span, token: int, table: int, item: int, part: int) -> tuple[int, int]:
+        """The pieces of attention of a span; long spans have enough tokens to share, short ones share their keys."""
+        most = max(1, QUERY_COLUMNS // (self.config.num_heads // self.config.num_kv_heads))
+        is_long = len(span.tokens) >= LONG_SPAN
+        for first in range(0, len(span.tokens), most):
+            count = min(most, len(span.tokens) - first)
+            start = span.start + first
+            stretches = num_stretches(start + count - 1)
+            here = token + first
+            if is_long:
+                self._stretches[item] = (here, count, table, 0, stretches, part, 1)
+                self._first_part[here : here + count] = range(part, part + count)
+                self._num_parts[here : here + count] = 1
+                item, part = item + 1, part + count
+                continue
+            for stretch in range(stretches):
+                self._stretches[item] = (here, count, table, stretch, stretch + 1, part + stretch, stretches)
+                item += 1
+            for number in range(count):
+                self._first_part[here + number] = part + number * stretches
+                self._num_parts[here + number] = num_stretches(start + number)
+            part += count * stretches
+        return item, part
+
+    def _make_room_for(self, spans: Sequence[Span]) -> None:
+        room = self._program.room
+        tokens = sum(len(span.tokens) for span in spans)
+        parts = sum(
+            len(span.tokens) * (1 if len(span.tokens) >= LONG_SPAN else num_stretches(span.start + len(span.tokens)))
+            for span in spans
+        )
+        if tokens > room.tokens or parts > room.parts:
+            more = Room(
+                tokens=max(tokens, room.tokens), wanted=room.wanted, parts=max(parts, room.parts), threads=room.threads
+            )
+            self._make_room(more)
+
+    def _make_room(self, room: Room) -> None:
+        pool = self._pool.ctypes.data
+        self._program = Program(
+            self.config, self.weights, self._library, room, act=self._act, pages=self._pages, pool=pool
+        )
+        self._scratch = _aligned(self._program.scratch_bytes * self._threads // 8)
+        self._tokens, self._positions, self._token_pages, self._first_part, self._num_parts = np.zeros(
+            (5, room.tokens), np.int64
+        )
+        self._wanted = np.zeros(room.wanted, np.int64)
+        self._tables = np.zeros(self.num_pages * 2 + room.tokens, np.int64)
+        self._stretches = np.zeros((room.parts, len(Stretch)), np.int64)
+        for name, value in {
+            State.PROGRAM: self._program.words.ctypes.data,
+            State.SCRATCH: self._scratch.ctypes.data,
+            State.SCRATCH_BYTES: self._program.scratch_bytes,
+            State.TOKENS: self._tokens.ctypes.data,
+            State.POSITIONS: self._positions.ctypes.data,
+            State.PAGES: self._token_pages.ctypes.data,
+            State.WANTED: self._wanted.ctypes.data,
+            State.STRETCHES: self._stretches.ctypes.data,
+            State.FIRST_PART: self._first_part.ctypes.data,
+            State.NUM_PARTS: self._num_parts.ctypes.data,
+        }.items():
+            self._state[name] = value
+
+
+def needs_of(config: ModelConfig, weights: Weights, *, exact: bool) -> Needs:
+    """What a model asks of the kernels' library."""
+    forms = {packed.form for packed in weights.products.values()}
+    is_short = not exact and has_pair_products() and not any(form.codes in FLOATING for form in forms)
+    return Needs(
+        formats=tuple(sorted(forms, key=lambda form: form.name)),
+        embeddings=(weights.embedding.form,),
+        activations=Activations.SHORT if is_short else Activations.EXACT,
+        value_vectors=value_vectors(config),
+        half_pages=not exact,
+    )
+
+
+def _aligned(words: int) -> npt.NDArray[np.int64]:
+    """Zeros at the begin of a memory page."""
+    return np.frombuffer(mmap.mmap(-1, words * 8), np.int64)
+
+
+assert STRETCH % PAGE_TOKENS == 0

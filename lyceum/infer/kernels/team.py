@@ -1,0 +1,82 @@
+"""Threads that run a pass together: the caller, and helpers that sleep while there is nothing to do."""
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from lyceum.infer.kernels.library import Library
+from lyceum.infer.kernels.machine import Role
+from lyceum.infer.kernels.operations import State
+
+HELPER_PATIENCE = 60_000  # spins, about a millisecond: the time between two tokens
+CROWDED_WAITS = 8  # waits of more than 20 microseconds in a short pass: somebody else uses our processors
+ALONE_PASSES = 64  # for so many passes the caller then works alone
+
+
+class Team:
+    """Runs passes of one state. `run` belongs to one thread at a time."""
+
+    def __init__(self, library: Library, state: npt.NDArray[np.int64], *, num_threads: int) -> None:
+        self.num_threads = num_threads
+        begin = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(library["begin"])
+        work = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(library["work"])
+        self._begin, self._work, self._state = begin, work, state
+        self._address = state.ctypes.data
+        self._alone = 0
+        self._parked = [_Parked() for _ in range(num_threads - 1)]
+        for number, parked in enumerate(self._parked, start=1):
+            helper = (parked, work, library, state, number)
+            threading.Thread(target=_help, args=helper, name=f"lyceum-kernels-{number}", daemon=True).start()
+        weakref.finalize(self, _dismiss, self._parked)
+
+    def run(self, *, is_short: bool) -> None:
+        """Do one pass. When processors are taken by others during short ones, the helpers stay out for a while."""
+        if self._alone:
+            self._alone -= 1
+        else:
+            for parked in self._parked:
+                parked.wake()
+        waited = int(self._state[State.WAITED])
+        self._begin(self._address, 0)
+        self._work(self._address, 0, int(Role.LEADER), 0)
+        if is_short and self._state[State.WAITED] - waited >= CROWDED_WAITS:
+            self._alone = ALONE_PASSES
+
+
+class _Parked:
+    """Whether a helper sleeps, and its alarm."""
+
+    def __init__(self) -> None:
+        self.is_asleep = False
+        self.is_dismissed = False
+        self.alarm = threading.Semaphore(0)
+
+    def wake(self) -> None:
+        if self.is_asleep:
+            self.is_asleep = False
+            self.alarm.release()
+
+
+def _help(
+    parked: _Parked,
+    work: Callable[[int, int, int, int], None],
+    library: Library,  # kept alive with the code it owns
+    state: npt.NDArray[np.int64],
+    number: int,
+) -> None:
+    while True:
+        parked.is_asleep = True
+        parked.alarm.acquire()
+        if parked.is_dismissed:
+            return
+        work(state.ctypes.data, number, int(Role.HELPER), HELPER_PATIENCE)
+
+
+def _dismiss(helpers: list[_Parked]) -> None:
+    for parked in helpers:
+        parked.is_dismissed = True
+        parked.alarm.release()
