@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REFERENCE := .venv-reference
+PEERS := .venv-bench
 # PYTHONWARNINGS below: setuptools warns about every editable install.
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install quickstart test check format lint types docs slow reference bench clean
+.PHONY: install quickstart test check format lint types docs slow reference bench bench-infer clean
 
 install: $(VENV)/.installed
 
@@ -37,10 +38,13 @@ reference: $(REFERENCE)/.installed
 	$(REFERENCE)/bin/python -m pytest -m reference --durations 5
 
 bench: $(VENV)/.installed-dev
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do case $$script in *inference*) ;; *) $(BIN)/python $$script || exit 1;; esac; done
+
+bench-infer: $(VENV)/.installed $(PEERS)/.installed
+	$(BIN)/python benchmarks/inference.py --peers $(PEERS)/bin/python $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(REFERENCE) $(PEERS) .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,4 +60,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(REFERENCE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(REFERENCE)
 	PYTHONWARNINGS=ignore $(REFERENCE)/bin/python $(PIP) --editable ".[dev,reference]"
+	touch $@
+
+# llama.cpp is compiled here, for this very processor: the wheels that are to be had know no AVX-512 (it takes minutes).
+$(PEERS)/.installed: constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" PYTHONWARNINGS=ignore \
+		$(PEERS)/bin/python $(PIP) --no-binary llama-cpp-python llama-cpp-python openvino-genai
 	touch $@
