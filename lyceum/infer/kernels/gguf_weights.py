@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lyceum.infer.kernels import store
 from lyceum.infer.kernels.blocks import GGUF_FORMATS, Coded, from_gguf, from_numbers
 from lyceum.infer.kernels.pack import Floats, Weights, pack
 from lyceum.model.config import ModelConfig
@@ -11,10 +12,24 @@ from lyceum.model.gguf import GgufFile
 from lyceum.model.gguf_config import read_config, row_order, tensor_names
 
 
-def open_gguf(path: Path) -> tuple[ModelConfig, Weights]:
-    """Read and pack a Llama-architecture file. Formats that the kernels do not have become float32."""
+def open_gguf(path: Path, *, kept: Path | None = None) -> tuple[ModelConfig, Weights]:
+    """Read and pack a Llama-architecture file, or take the packed weights from the file `kept` and leave them there.
+
+    Formats that the kernels do not have become float32.
+    """
     file = GgufFile.open(path)
     config = read_config(file)
+    if kept is None:
+        return config, _pack(file, config)
+    weights = store.read(kept, made_of=store.stamp(path))
+    if weights is None:
+        weights = _pack(file, config)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        store.write(kept, weights, made_of=store.stamp(path))
+    return config, weights
+
+
+def _pack(file: GgufFile, config: ModelConfig) -> Weights:
     names = tensor_names(config)
 
     def read(module: str) -> Coded:
@@ -30,4 +45,4 @@ def open_gguf(path: Path) -> tuple[ModelConfig, Weights]:
     def numbers(name: str) -> Floats:
         return file.numbers(names[name])
 
-    return config, pack(config, read, numbers)
+    return pack(config, read, numbers)
