@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from inference_worker import Logits, Timed, serve
 
-from lyceum.infer.cache import Cache
 from lyceum.infer.generate import all_logits
+from lyceum.infer.runner import PAGE_TOKENS, Span
+from lyceum.infer.torch_runner import TorchRunner
 from lyceum.model.transformer import Transformer
 from lyceum.recipes.load import load
 
@@ -44,12 +45,12 @@ def read_by_model(model: Transformer, tokens: list[int], path: str) -> Logits:
     """The scores after every token, all at once ("prefill") or one at a time with a cache ("decode")."""
     if path == "prefill":
         return all_logits(model, tuple(tokens)).float().numpy()
-    cache = Cache(model.config, dtype=model.embedding.weight.dtype)
+    pages = range(-(-len(tokens) // PAGE_TOKENS))
+    runner = TorchRunner(model, num_pages=len(pages))
     found = []
     for start, token in enumerate(tokens):
-        positions = cache.open([start])
-        hidden = model(torch.tensor([[token]]), positions=positions, attend=cache)  # (1, 1, D)
-        found.append(model.logits(hidden[0]).float().numpy())
+        span = Span(tokens=[token], start=start, pages=pages, num_prompt=0, num_logits=1)
+        found.append(runner.run([span]).logits.numpy())
     return np.concatenate(found)
 
 

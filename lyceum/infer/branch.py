@@ -28,7 +28,7 @@ class Branch:
     pages: list[int] = field(default_factory=list)
     num_logits: int = 1  # scores are wanted after so many of the unread tokens, the last ones
     targets: tuple[int, ...] = ()  # or only log p of these tokens, after as many last tokens
-    wants_hidden: bool = False  # the last hidden states of all tokens it reads: it then shares no pages with others' prompts
+    wants_hidden: bool = False  # the last hidden states of all tokens it reads: then it finds no prompt's pages
     num_kept: int = 0  # the scheduler's: so many of `pages`, the first ones, can be found by other prompts
     num_taken: int = 0  # the scheduler's: tokens whose hidden states were given to the Search
 
@@ -64,6 +64,6 @@ class Search(Protocol):
     def take(self, scores: list[Scores]) -> None:
         """Go on from the scores of each branch, in the order of `branches`.
 
-        A branch made by `engine.fork(branch)` shares what its parent has read; one that leaves `branches` gives its pages
-        back; one that was `cut` gives back what is behind the cut. An error raised here ends this request alone.
+        A branch made by `engine.fork(branch)` shares what its parent has read; one that leaves `branches` gives its
+        pages back; one that was `cut` gives back what is behind the cut. An error raised here ends this request alone.
         """

@@ -19,6 +19,8 @@ class StopStrings:
         """Add new text; what may be shown now. Nothing once a stop string was met."""
         if self.is_stopped:
             return ""
+        if not self.stops:
+            return text
         self._held += text
         found = [(at + len(stop), at) for stop in self.stops if (at := self._held.find(stop)) >= 0]
         if found:

@@ -1,19 +1,79 @@
-"""One running answer: its tokens, the text that can be shown so far, why it ended."""
+"""A request's answers while they come: their tokens, the text that can be shown so far, why they ended."""
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from lyceum.core.request import Finish, Piece, Reply, Request
+from lyceum.core.request import Beam, Candidate, Finish, Piece, Reply, Request
 from lyceum.infer.stops import StopStrings
 from lyceum.tokenizer.tokenizer import Detokenizer, Tokenizer
 
+TopLogprobs = tuple[tuple[int, float], ...]
+
+
+class Choice:
+    """One of a request's answers. What is shown of it goes to `show`."""
+
+    def __init__(self, answer: "Answer", number: int, show: Callable[[Piece], None]) -> None:
+        self.number = number
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.top_logprobs: list[TopLogprobs] = []
+        self.explained: list[tuple[Candidate, ...]] = []
+        self.finish: Finish | None = None
+        self.score: float | None = None
+        self.text: list[str] = []
+        self._answer, self._show_piece = answer, show
+        sampling = answer.request.sampling
+        self._min_tokens, self._max_tokens = sampling.min_tokens, sampling.max_tokens
+        self._detokenizer = Detokenizer(answer.tokenizer)
+        self._stops = StopStrings(sampling.stop)
+
+    def take(self, token: int, logprob: float, top: TopLogprobs = ()) -> None:
+        """Add the next token; ends the answer at an end token, a complete stop string or the last allowed."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.top_logprobs.append(top)
+        self._answer.note_token()
+        count = len(self.tokens)
+        if token in self._answer.end_tokens:
+            self.end(Finish.STOP, token)
+            return
+        text = self._detokenizer.push(token)
+        if count >= self._min_tokens:
+            text = self._stops.push(text)
+        self._show(text, (token,))
+        if self._stops.is_stopped:
+            self.end(Finish.STOP)
+        elif count == self._max_tokens:
+            self.end(Finish.LENGTH)
+
+    def end(self, finish: Finish, *tokens: int) -> None:
+        """Show what was held back, with the `tokens` that brought no text, and close the answer."""
+        text = self._stops.push(self._detokenizer.finish()) + self._stops.finish()
+        if text or tokens:
+            self._show(text, tokens)
+        self.finish = finish
+        self._answer.note_end()
+
+    @property
+    def mean_logprob(self) -> float:
+        """Of its tokens; -inf when it has none."""
+        return math.fsum(self.logprobs) / len(self.logprobs) if self.logprobs else -math.inf
+
+    def _show(self, text: str, tokens: tuple[int, ...]) -> None:
+        self.text.append(text)
+        self._show_piece(Piece(text=text, tokens=tokens, choice=self.number))
+
 
 class Answer:
-    """The Stream an engine hands out. `advance(answer, n)` steps the engine unless the answer has more than n tokens.
+    """The Stream an engine hands out. `advance(answer, n)` steps the engine unless `progress` went beyond n.
 
-    `lock` is the engine's: one thread at a time steps it, submits to it or cancels.
+    `lock` is the engine's: one thread at a time steps it, submits to it or cancels. `on_end` is told of the end,
+    whoever brings it about. Searches that choose a token for good call `Choice.take`; those that know their answers in
+    the end only, as beams do, call `give`.
     """
 
     def __init__(
@@ -23,79 +83,147 @@ class Answer:
         *,
         advance: Callable[["Answer", int], None],
         lock: threading.RLock,
+        on_end: Callable[["Answer"], None] | None = None,
     ) -> None:
-        self.request = request
-        self.tokens: list[int] = []
-        self.history = list(request.tokens)  # prompt and answer
-        self.logprobs: list[float] = []
-        self.prompt_logprobs: tuple[float, ...] = ()
-        self.finish: Finish | None = None
+        self.request, self.tokenizer = request, tokenizer
+        self.end_tokens = frozenset((*tokenizer.eos_ids, *request.sampling.stop_tokens))
         self.unread: deque[Piece] = deque()
-        self._advance = advance
-        self._lock = lock
-        self._eos_ids = frozenset(tokenizer.eos_ids)
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopStrings(request.sampling.stop)
-        self._text: list[str] = []
-        self._started = time.monotonic()
+        self.prompt_logprobs: tuple[float, ...] | None = None if request.score_from is not None else ()
+        self.cached_tokens = self.guessed_tokens = self.accepted_tokens = 0
+        self.error: Exception | None = None
+        self.is_ended = False
+        self.progress = 0  # grows with every token and at the end
+        self.started_s = time.monotonic()
+        self.on_cut_short: Callable[[Finish], None] | None = None  # a Search that has answers to give before its end
+        self._advance, self._on_end, self._lock = advance, on_end, lock
         self._first_token_s = self._seconds = 0.0
+        is_ranked = bool(request.best_of) or isinstance(request.search, Beam)
+        show: Callable[[Piece], None] = _ignore if is_ranked else self.unread.append
+        count = 0 if isinstance(request.search, Beam) else request.best_of or request.n
+        self.choices = [Choice(self, number, show) for number in range(count)]
 
     def __iter__(self) -> Iterator[Piece]:
-        """Give the Pieces as they come; they add up to the Reply's text and tokens."""
+        """Give the Pieces as they come; they add up to the Reply's text and tokens. Raises what ended the request."""
         while True:
+            is_ended, progress = self.is_ended, self.progress  # before looking: another thread may be stepping
             if self.unread:
                 yield self.unread.popleft()
-            elif self.finish is None:
-                self._advance(self, len(self.tokens))
+            elif not is_ended:
+                self._advance(self, progress)
+            elif self.error is not None:
+                raise self.error
             else:
                 return
 
     def cancel(self) -> None:
         """Stop generating; what is held back is shown and the Reply says CANCELLED."""
         with self._lock:
-            if self.finish is None:
-                self.end(Finish.CANCELLED)
+            self.cut_short(Finish.CANCELLED)
 
     def reply(self) -> Reply:
-        """Run to the end and give the whole answer. Its tokens hold the end token or stop string, its text does not."""
-        while self.finish is None:
-            self._advance(self, len(self.tokens))
+        """Run to the end and give all answers, or raise what ended the request.
+
+        Tokens hold the end token or stop string, texts do not. Answers that compete (best_of, beams) come best first,
+        others in the order of `Piece.choice`.
+        """
+        while not self.is_ended:
+            self._advance(self, self.progress)
+        if self.error is not None:
+            raise self.error
+        others = tuple(self._reply(choice, ()) for choice in self.choices[1 : self.request.n])
+        return self._reply(self.choices[0], others)
+
+    def give(
+        self,
+        tokens: Sequence[int],
+        logprobs: Sequence[float],
+        *,
+        score: float | None = None,
+        top_logprobs: Sequence[TopLogprobs] = (),
+        finish: Finish = Finish.STOP,
+    ) -> None:
+        """A whole answer, of those that compete the best first; `end` closes the request after the last.
+
+        `finish` holds where the tokens themselves do not say why it ended.
+        """
+        choice = Choice(self, len(self.choices), self.unread.append)
+        choice.score = score
+        self.choices.append(choice)
+        tops = top_logprobs or [()] * len(tokens)
+        for token, logprob, top in zip(tokens, logprobs, tops, strict=True):
+            choice.take(token, logprob, top)
+        if choice.finish is None:
+            choice.end(finish)
+
+    def cut_short(self, finish: Finish) -> None:
+        """End before its time, with what is there."""
+        if not self.is_ended and self.on_cut_short is not None:
+            self.on_cut_short(finish)
+        self.end(finish)
+
+    def end(self, finish: Finish) -> None:
+        """Close all answers that go on still."""
+        if self.is_ended:
+            return
+        if not self.choices:
+            self.give((), (), finish=finish)
+        for choice in self.choices:
+            if choice.finish is None:
+                choice.end(finish)
+        self._close()
+
+    def fail(self, error: Exception) -> None:
+        """End with an error, which its reader is told; what was shown before stays."""
+        if not self.is_ended:
+            self.error = error
+            self._close()
+
+    def note_token(self) -> None:
+        """A choice took a token."""
+        if not self.progress:
+            self._first_token_s = time.monotonic() - self.started_s
+        self.progress += 1
+
+    def note_end(self) -> None:
+        """A choice ended."""
+        if not isinstance(self.request.search, Beam) and all(choice.finish is not None for choice in self.choices):
+            self._close()
+
+    def _close(self) -> None:
+        if self.is_ended:
+            return
+        if self.request.best_of and self.error is None:
+            for choice in self.choices:
+                choice.score = choice.mean_logprob
+            self.choices.sort(key=lambda choice: -choice.mean_logprob)
+            for rank, choice in enumerate(self.choices[: self.request.n]):
+                self.unread.append(Piece(text="".join(choice.text), tokens=tuple(choice.tokens), choice=rank))
+        self._seconds = time.monotonic() - self.started_s
+        self.progress += 1
+        self.is_ended = True
+        if self._on_end is not None:
+            self._on_end(self)
+
+    def _reply(self, choice: Choice, others: tuple[Reply, ...]) -> Reply:
+        assert choice.finish is not None, "the answer goes on"
         return Reply(
-            text="".join(self._text),
-            tokens=tuple(self.tokens),
-            finish=self.finish,
+            text="".join(choice.text),
+            tokens=tuple(choice.tokens),
+            finish=choice.finish,
             prompt_tokens=len(self.request.tokens),
-            logprobs=tuple(self.logprobs),
-            prompt_logprobs=self.prompt_logprobs,
+            logprobs=tuple(choice.logprobs),
+            top_logprobs=tuple(choice.top_logprobs) if self.request.top_logprobs else (),
+            explained=tuple(choice.explained),
+            prompt_logprobs=self.prompt_logprobs or (),
+            score=choice.score,
+            others=others,
+            cached_tokens=self.cached_tokens,
+            guessed_tokens=self.guessed_tokens,
+            accepted_tokens=self.accepted_tokens,
             first_token_s=self._first_token_s,
             seconds=self._seconds,
         )
 
-    def take(self, token: int, logprob: float) -> None:
-        """Add the next token; ends the answer at an end token, a complete stop string or the last allowed."""
-        if not self.tokens:
-            self._first_token_s = time.monotonic() - self._started
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        self.history.append(token)
-        if token in self._eos_ids:
-            self.end(Finish.STOP, token)
-            return
-        text = self._stops.push(self._detokenizer.push(token))
-        self._show(text, (token,))
-        if self._stops.is_stopped:
-            self.end(Finish.STOP)
-        elif len(self.tokens) == self.request.sampling.max_tokens:
-            self.end(Finish.LENGTH)
 
-    def end(self, finish: Finish, *tokens: int) -> None:
-        """Show what was held back, with the `tokens` that brought no text, and close the answer."""
-        text = self._stops.push(self._detokenizer.finish()) + self._stops.finish()
-        if text or tokens:
-            self._show(text, tokens)
-        self._seconds = time.monotonic() - self._started
-        self.finish = finish
-
-    def _show(self, text: str, tokens: tuple[int, ...]) -> None:
-        self._text.append(text)
-        self.unread.append(Piece(text=text, tokens=tokens))
+def _ignore(piece: Piece) -> None:
+    """Answers that compete are shown when the best are known."""

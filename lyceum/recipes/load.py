@@ -14,6 +14,7 @@ from lyceum.core.device import pick_device
 from lyceum.core.errors import CheckpointError, ConfigError, suggestion
 from lyceum.core.run import Run, runs_dir
 from lyceum.infer.engine import Engine
+from lyceum.infer.torch_runner import plain_engine
 from lyceum.model.adapters import lora
 from lyceum.model.gguf_llama import open_llama
 from lyceum.model.transformer import Transformer
@@ -30,8 +31,8 @@ class Loaded:
     tokenizer: Tokenizer
 
     def engine(self) -> Engine:
-        """An engine over this model; switch to another adapter state between requests only."""
-        return Engine(self.model, self.tokenizer)
+        """An engine over this model as it is: it remembers what it read, so make another after switching adapters."""
+        return plain_engine(self.model, self.tokenizer)
 
 
 @dataclass(frozen=True, kw_only=True)

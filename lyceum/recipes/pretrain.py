@@ -14,7 +14,7 @@ from lyceum.data.shards import Shard, write_shard
 from lyceum.data.stream import PackedStream
 from lyceum.eval.harness import Result, encode_prompt, evaluate
 from lyceum.eval.tasks import text
-from lyceum.infer.engine import Engine
+from lyceum.infer.torch_runner import plain_engine
 from lyceum.model.config import ModelConfig, Rope
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
@@ -130,7 +130,7 @@ def run(config: Config) -> Run:
 def bits_per_byte(model: Transformer, words: Tokenizer, documents: Sequence[str]) -> Result:
     """How many bits a byte of the documents costs, each token seen once with at least half a context before it."""
     task = text.make("held_out", documents)
-    engine = Engine(_for_use(model), words)
+    engine = plain_engine(_for_use(model), words)
     return evaluate(engine, words, task, context_tokens=model.config.context_tokens)
 
 
@@ -177,7 +177,7 @@ def _sample(model: Transformer, words: Tokenizer, documents: Sequence[str], conf
     opening = documents[0].lstrip().partition("\n")[0][:80] + "\n"
     prompt = encode_prompt(words, opening)[-config.context_tokens // 2 :]
     tokens = min(config.sample_tokens, config.context_tokens - len(prompt))
-    engine = Engine(_for_use(model), words)
+    engine = plain_engine(_for_use(model), words)
     sampling = Sampling(max_tokens=tokens, temperature=0.8, top_k=50, seed=config.seed)
     return opening + engine.submit(Request(tokens=prompt, sampling=sampling)).reply().text
 

@@ -11,7 +11,7 @@ from lyceum.eval.task import Option, Sample, Task
 from lyceum.eval.tasks.choice import Choice, Metric
 from lyceum.eval.tasks.exact import LastNumber
 from lyceum.eval.tasks.text import make as make_text
-from lyceum.infer.engine import Engine
+from lyceum.infer.torch_runner import plain_engine
 from tests.eval.listener import Listener
 from tests.infer.tiny import END, byte_tokenizer, tiny_model
 
@@ -52,7 +52,7 @@ def test_a_model_that_guesses_scores_chance():
 
 
 def test_a_real_engine_scores_chance_without_knowledge():
-    engine = Engine(tiny_model(), TOKENIZER)
+    engine = plain_engine(tiny_model(), TOKENIZER)
     result = evaluate(engine, TOKENIZER, questions(80, mark="wrong"), context_tokens=96)
     assert result.low < 0.25 < result.high
 

@@ -1,0 +1,194 @@
+"""Sampling as a Search: the prompt is read once, and each of a request's answers grows by one chosen token a step.
+
+The rows of all requests in a pass are chosen in one call. Rows that only want the likeliest token take what the runner
+found, and nothing is computed that grows with the vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lyceum.core.errors import CheckpointError
+from lyceum.core.request import Candidate, Feature, Finish, Request
+from lyceum.infer.answer_text import AnswerText
+from lyceum.infer.branch import Branch, Scores
+from lyceum.infer.explain import considered
+from lyceum.infer.grammar import Grammars, Matcher
+from lyceum.infer.guided import bonus
+from lyceum.infer.penalties import breaker_tokens
+from lyceum.infer.row import Row
+from lyceum.infer.runner import Array, Outcome
+from lyceum.infer.sampling import choose, is_plain_greedy, top_logprobs
+from lyceum.infer.stream import Answer, Choice, TopLogprobs
+
+DAMAGED = "the model's scores are not numbers; its weights are damaged, get them again"
+
+
+Asked = tuple[int, Row, Request]  # the place of a row's scores, the row, whose it is
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The next token of a row, its log-probability and the likeliest others."""
+
+    token: int
+    logprob: float
+    top: TopLogprobs = ()
+    explained: tuple[Candidate, ...] = ()
+
+
+class Writer:
+    """One answer that is being written: its branch once it has its own, and what its next token must look like."""
+
+    def __init__(self, choice: Choice, row: Row, *, matcher: Matcher | None, guide: AnswerText | None) -> None:
+        self.choice, self.row, self.matcher, self.guide = choice, row, matcher, guide
+        self.branch: Branch | None = None
+
+    def prepare(self, features: Sequence[Feature]) -> Row:
+        """The row, with what grammar and features say now."""
+        if self.matcher is not None:
+            self.row.mask = self.matcher.mask()
+        if self.guide is not None:
+            self.row.bonus = bonus(features, self.guide, self.choice.tokens)
+        return self.row
+
+    def take(self, chosen: Chosen) -> bool:
+        """Add a token; whether the answer goes on."""
+        choice = self.choice
+        if chosen.explained:
+            choice.explained.append(chosen.explained)
+        choice.take(chosen.token, chosen.logprob, chosen.top)
+        if self.guide is not None:
+            self.guide = self.guide.plus(chosen.token)
+        if self.matcher is not None and choice.finish is None:
+            self.matcher.accept(chosen.token)
+            if self.matcher.is_done:
+                choice.end(Finish.STOP)
+        return choice.finish is None
+
+
+class Sample:
+    """A request's answers, each token chosen once."""
+
+    def __init__(
+        self, answer: Answer, *, fork: Callable[[Branch], Branch], grammars: Grammars, known_tokens: int
+    ) -> None:
+        request, tokenizer = answer.request, answer.tokenizer
+        self.is_finished = False
+        self.request = request
+        self.branches = [Branch(tokens=list(request.tokens), num_prompt=len(request.tokens))]
+        self._fork, self._known_tokens = fork, known_tokens
+        self._has_begun = False
+        sampling = request.sampling
+        breakers = breaker_tokens(tokenizer, sampling.dry.breakers) if sampling.dry else frozenset()
+        matcher = None
+        if request.grammar is not None:
+            matcher = grammars.matcher(request.grammar, stop_tokens=sampling.stop_tokens)
+        self._writers = [
+            Writer(
+                choice,
+                Row(sampling, request.tokens, choice.tokens, choice.number, answer.end_tokens, breakers=breakers),
+                matcher=matcher if matcher is None or not choice.number else matcher.fork(),
+                guide=AnswerText(tokenizer) if request.features else None,
+            )
+            for choice in answer.choices
+        ]
+
+    def rows(self) -> list[Row]:
+        """What to choose next, one row for each answer that goes on; the first ones all from the prompt's scores."""
+        return [writer.prepare(self.request.features) for writer in self._writers]
+
+    @property
+    def has_one_prompt(self) -> bool:
+        """Whether all rows are chosen from the same scores, the prompt's."""
+        return not self._has_begun
+
+    def accept(self, chosen: Sequence[Chosen]) -> None:
+        """Go on by the tokens chosen for `rows`."""
+        writers = self._writers
+        going_on = [writer.take(one) for writer, one in zip(writers, chosen, strict=True)]
+        if not self._has_begun:
+            self._begin(going_on)
+        for writer, one, goes_on in zip(writers, chosen, going_on, strict=True):
+            if goes_on:
+                assert writer.branch is not None
+                writer.branch.tokens.append(one.token)
+        if not all(going_on):
+            self._writers = [writer for writer, goes_on in zip(writers, going_on, strict=True) if goes_on]
+            self.branches = [writer.branch for writer in self._writers if writer.branch is not None]
+            self.is_finished = not self.branches
+
+    def take(self, scores: list[Scores]) -> None:
+        """Choose and go on. The engine chooses for many requests at once instead."""
+        chosen = []
+        for number, row in enumerate(self.rows()):
+            one = scores[0 if self.has_one_prompt else number]
+            chosen += choose_rows(one, [(0, row, self.request)], known_tokens=self._known_tokens)
+        self.accept(chosen)
+
+    def _begin(self, going_on: Sequence[bool]) -> None:
+        """The prompt's branch becomes the first answer's; the others share what it has read."""
+        self._has_begun = True
+        prompt = self.branches[0]
+        own = [writer for writer, goes_on in zip(self._writers, going_on, strict=True) if goes_on]
+        for writer in own[1:]:
+            writer.branch = self._fork(prompt)
+        for writer in own[:1]:
+            writer.branch = prompt
+        self.branches = [writer.branch for writer in own if writer.branch is not None]
+
+
+def choose_all(
+    outcome: Outcome, turns: Sequence[tuple[Sample, int]], *, known_tokens: int
+) -> list[list[Chosen] | Exception]:
+    """The next tokens of every Sample whose scores begin at a place of the outcome, or the error that ends it alone."""
+    asked: list[list[Asked] | Exception] = []
+    for sample, first in turns:
+        try:
+            rows = sample.rows()
+        except Exception as error:  # noqa: BLE001 (told to whoever reads this request)
+            asked.append(error)
+            continue
+        places = [first] * len(rows) if sample.has_one_prompt else range(first, first + len(rows))
+        is_sound = all(math.isfinite(outcome.logsumexp[place]) for place in places)
+        own = [(place, row, sample.request) for place, row in zip(places, rows, strict=True)]
+        asked.append(own if is_sound else CheckpointError(DAMAGED))
+    together = [one for some in asked if not isinstance(some, Exception) for one in some]
+    try:
+        chosen = iter(choose_rows(outcome, together, known_tokens=known_tokens))
+    except Exception as error:  # noqa: BLE001 (one of them; which one is seen when each is alone)
+        if len(turns) == 1:
+            return [error]
+        return [choose_all(outcome, [turn], known_tokens=known_tokens)[0] for turn in turns]
+    return [some if isinstance(some, Exception) else [next(chosen) for _ in some] for some in asked]
+
+
+def choose_rows(found: Outcome | Scores, asked: Sequence[Asked], *, known_tokens: int) -> list[Chosen]:
+    """The next token of each row."""
+    if not asked:
+        return []
+    logits, places = found.logits, [place for place, _, _ in asked]
+    tokens = [int(found.best[place]) for place in places]
+    asking = [number for number, (_, row, _) in enumerate(asked) if not is_plain_greedy(row)]
+    if asking:
+        own = _known(logits, [places[number] for number in asking], known_tokens)
+        for number, token in zip(asking, choose(own, [asked[number][1] for number in asking]), strict=True):
+            tokens[number] = token
+    scores = logits[places, tokens].tolist() if len(places) > 1 else [float(logits[places[0], tokens[0]])]
+    chosen = []
+    for (place, row, request), token, score in zip(asked, tokens, scores, strict=True):
+        total = float(found.logsumexp[place])
+        one = Chosen(token, score - total)
+        if request.top_logprobs:
+            one.top = top_logprobs(logits[place, :known_tokens], total, request.top_logprobs)
+        if len(row.answer) < request.explain_tokens:
+            one.explained = considered(logits[place, :known_tokens], total, row)
+        chosen.append(one)
+    return chosen
+
+
+def _known(logits: Array, places: Sequence[int], known_tokens: int) -> Array:
+    """The scores at some places; some models have columns that no token of theirs uses."""
+    if places == list(range(len(logits))):
+        return logits[:, :known_tokens]
+    return logits[list(places)][:, :known_tokens]

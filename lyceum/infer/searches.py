@@ -1,0 +1,51 @@
+"""Which Search makes a request's answers. A new way of decoding is entered here, and nowhere else in the engine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lyceum.core.request import Beam, Contrastive, Request, Speculation
+from lyceum.infer.beam import BeamSearch
+from lyceum.infer.branch import Branch, Search
+from lyceum.infer.contrastive import ContrastiveSearch
+from lyceum.infer.draft import Drafts
+from lyceum.infer.grammar import Grammars
+from lyceum.infer.sample import Sample
+from lyceum.infer.speculative import SpeculativeSearch
+from lyceum.infer.stream import Answer
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What an engine has for its Searches."""
+
+    tokenizer: Tokenizer
+    fork: Callable[[Branch], Branch]
+    grammars: Grammars
+    known_tokens: int  # columns of the logits that are tokens
+    drafts: Drafts | None = None
+
+
+def search_for(answer: Answer, tools: Tools) -> Search:
+    """The Search of a request. ConfigError for wishes that do not go together, before any work."""
+    search, fork, grammars, known_tokens = answer.request.search, tools.fork, tools.grammars, tools.known_tokens
+    if isinstance(search, Beam):
+        beams = BeamSearch(answer, fork=fork, grammars=grammars, known_tokens=known_tokens)
+        answer.on_cut_short = beams.hand_in
+        return beams
+    if isinstance(search, Contrastive):
+        return ContrastiveSearch(answer, fork=fork, grammars=grammars, known_tokens=known_tokens)
+    if isinstance(search, Speculation):
+        return SpeculativeSearch(answer, fork=fork, grammars=grammars, known_tokens=known_tokens, drafts=tools.drafts)
+    return Sample(answer, fork=fork, grammars=grammars, known_tokens=known_tokens)
+
+
+def most_branches(request: Request) -> int:
+    """How many branches of its prompt a request may have at once."""
+    if isinstance(request.search, Beam):
+        return request.search.width
+    if isinstance(request.search, Contrastive):
+        return request.search.top_k + 1
+    if isinstance(request.search, Speculation):
+        return request.n
+    return request.best_of or request.n

@@ -1,0 +1,183 @@
+"""A Runner for every device: the plain model, with pages of keys and values in one tensor a layer.
+
+The oracle of the fast ones, and what runs where they do not. All spans go through the model together, a row each token;
+attention is by span, those of one token batched.
+
+Shapes: L layers, S slots (pages x tokens of a page), N tokens of a pass, B spans of one token, T tokens of a longer
+span, H query heads, G key heads, K head width, D residual width, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lyceum.core.errors import CheckpointError, suggestion
+from lyceum.infer.engine import Engine
+from lyceum.infer.head import next_logits
+from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
+from lyceum.infer.sampling import logprobs_of
+from lyceum.model.attend import AttendSpec, Keys, Queries, attention
+from lyceum.model.config import ModelConfig
+from lyceum.model.transformer import Transformer
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+CACHE_BYTES = 1 << 30  # keys and values, when nobody says how many pages
+PASS_TOKENS = {"cpu": 512, "cuda": 4096}  # worth reading in one pass
+HEAD_ROWS = 256  # hidden states through the head at a time: 50 MB of logits for 49,152 tokens
+KEYS_STEP = 64  # keys are read in multiples of this: a product of a new shape costs oneDNN 0.4 ms of preparation
+
+
+class TorchRunner:
+    """A Transformer with pages, on the model's device and in its number format.
+
+    `known_tokens` is how many of the scores' columns are tokens: `Outcome.best` is one of those.
+    """
+
+    def __init__(self, model: Transformer, *, num_pages: int | None = None, known_tokens: int | None = None) -> None:
+        config, weight = model.config, model.embedding.weight
+        self.model = model
+        self.vocab_size, self.context_tokens = config.vocab_size, config.context_tokens
+        self.known_tokens = min(known_tokens or config.vocab_size, config.vocab_size)
+        self.num_pages = default_pages(config, weight.element_size()) if num_pages is None else num_pages
+        shape = (config.num_layers, self.num_pages * PAGE_TOKENS, config.num_kv_heads, config.head_dim)
+        self._keys = torch.empty(shape, dtype=weight.dtype, device=weight.device)  # (L, S, G, K)
+        self._values = torch.empty_like(self._keys)
+
+    @torch.inference_mode()
+    def run(self, spans: Sequence[Span]) -> Outcome:
+        """Read the spans, no two of the same branch, in one pass."""
+        device = self._keys.device
+        attend = _Paged(self._keys, self._values, spans)
+        tokens = torch.tensor([[token] for span in spans for token in span.tokens], device=device)  # (N, 1)
+        hidden = self.model(tokens, positions=attend.positions[:, None], attend=attend)[:, 0]  # (N, D)
+        wanted: list[int] = []  # rows after which scores are wanted
+        scored: list[int] = []  # rows before targets
+        ends: list[int] = []
+        end = 0
+        for span in spans:
+            end += len(span.tokens)
+            wanted += range(end - span.num_logits, end)
+            scored += range(end - len(span.targets), end)
+            ends.append(end)
+        logits = next_logits(self.model, hidden[wanted])
+        return Outcome(
+            logits=logits,
+            best=logits[:, : self.known_tokens].argmax(dim=-1).cpu().numpy(),
+            logsumexp=logits.logsumexp(dim=-1).cpu().numpy(),
+            target_logprobs=self._logprobs(hidden[scored], [span.targets for span in spans if span.targets]),
+            hidden=[
+                hidden[end - len(span.tokens) : end].float().cpu().numpy()
+                for span, end in zip(spans, ends, strict=True)
+                if span.wants_hidden
+            ],
+        )
+
+    @torch.inference_mode()
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy one page's keys and values, all layers."""
+        for tensor in (self._keys, self._values):
+            tensor[:, _slots(target)] = tensor[:, _slots(source)]
+
+    @torch.inference_mode()
+    def poison(self, page: int) -> None:
+        """Fill a page with NaN, so that whoever reads it after it was freed is noticed."""
+        for tensor in (self._keys, self._values):
+            tensor[:, _slots(page)] = torch.nan
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        """Replace weights by name, in the model's own format. CheckpointError for an unknown name or another shape."""
+        own = self.model.state_dict()
+        for name, tensor in weights.items():
+            if name not in own:
+                raise CheckpointError(f"the model has no weight {name!r}{suggestion(name, own)}")
+            if own[name].shape != tensor.shape:
+                raise CheckpointError(
+                    f"{name} is {tuple(tensor.shape)}; the model's is {tuple(own[name].shape)}: "
+                    "give the weights of the same model"
+                )
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                own[name].copy_(tensor)
+
+    def _logprobs(self, hidden: Tensor, targets: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+        """The log-probability of each target after its hidden state, spans apart."""
+        if not targets:
+            return []
+        flat = torch.tensor([token for span in targets for token in span], device=hidden.device)
+        found = [
+            logprobs_of(self.model.logits(hidden[start : start + HEAD_ROWS]), flat[start : start + HEAD_ROWS])
+            for start in range(0, len(flat), HEAD_ROWS)
+        ]
+        numbers = torch.cat(found).cpu().numpy()
+        return np.split(numbers, np.cumsum([len(span) for span in targets])[:-1])
+
+
+def plain_engine(model: Transformer, tokenizer: Tokenizer) -> Engine:
+    """An engine over the plain model, with the cache and the passes that suit its device."""
+    runner = TorchRunner(model, known_tokens=tokenizer.vocab_size)
+    return Engine(runner, tokenizer, pass_tokens=PASS_TOKENS[model.embedding.weight.device.type])
+
+
+def default_pages(config: ModelConfig, element_bytes: int) -> int:
+    """Pages within CACHE_BYTES, for at most 16 whole contexts and at least one."""
+    page_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * PAGE_TOKENS * element_bytes
+    context = -(-config.context_tokens // PAGE_TOKENS)
+    return max(min(CACHE_BYTES // page_bytes, 16 * context), context)
+
+
+class _Paged:
+    """The Attend of one pass: writes new keys and values into their slots, then each token sees its own branch.
+
+    Pages hold anything behind a branch's last token, NaN too. What is not allowed would still be multiplied by a weight
+    of 0, and 0 x NaN is NaN, so that rows are filled up with their own last token instead.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, spans: Sequence[Span]) -> None:
+        self.keys, self.values = keys, values
+        device = keys.device
+        ends = [span.start + len(span.tokens) for span in spans]
+        slots = [_branch_slots(span.pages, end) for span, end in zip(spans, ends, strict=True)]
+        positions = [np.arange(span.start, end) for span, end in zip(spans, ends, strict=True)]
+        self.positions = torch.from_numpy(np.concatenate(positions)).to(device)  # (N,)
+        new = [own[span.start :] for span, own in zip(spans, slots, strict=True)]
+        self._new = torch.from_numpy(np.concatenate(new)).to(device)  # (N,) slots written to
+        starts = np.cumsum([0, *(len(span.tokens) for span in spans)])
+        self._longer = [
+            (slice(starts[i], starts[i + 1]), torch.from_numpy(slots[i]).to(device))
+            for i, span in enumerate(spans)
+            if len(span.tokens) > 1
+        ]
+        single = [i for i, span in enumerate(spans) if len(span.tokens) == 1]
+        self._single = torch.from_numpy(starts[single]).to(device) if single else None  # their rows
+        if single:
+            longest = -(-max(ends[i] for i in single) // KEYS_STEP) * KEYS_STEP
+            padded = [np.pad(slots[i], (0, longest - ends[i]), mode="edge") for i in single]
+            sizes = torch.tensor([ends[i] for i in single], device=device)
+            self._slots = torch.from_numpy(np.stack(padded)).to(device)  # (B, S)
+            self._allowed = (torch.arange(longest, device=device) < sizes[:, None])[:, None, None]  # (B, 1, 1, S)
+
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
+        keys, values = self.keys[layer], self.values[layer]  # (S, G, K)
+        keys[self._new], values[self._new] = k[:, :, 0], v[:, :, 0]
+        mixed = torch.empty_like(q)  # (N, H, 1, K)
+        if self._single is not None:
+            k, v = (tensor[self._slots].transpose(1, 2) for tensor in (keys, values))  # (B, G, S, K)
+            mixed[self._single] = attention(q[self._single], k, v, scale=spec.scale, allowed=self._allowed)
+        for rows, slots in self._longer:
+            queries = q[rows, :, 0].transpose(0, 1)[None]  # (1, H, T, K)
+            k, v = (tensor[slots].transpose(0, 1)[None] for tensor in (keys, values))  # (1, G, S, K)
+            mixed[rows, :, 0] = attention(queries, k, v, scale=spec.scale)[0].transpose(0, 1)
+        return mixed
+
+
+def _slots(page: int) -> slice:
+    return slice(page * PAGE_TOKENS, (page + 1) * PAGE_TOKENS)
+
+
+def _branch_slots(pages: Sequence[int], end: int) -> np.ndarray:
+    """The slot of each of a branch's first `end` tokens."""
+    first = np.asarray(pages, dtype=np.int64) * PAGE_TOKENS
+    return (first[:, None] + np.arange(PAGE_TOKENS)).reshape(-1)[:end]
