@@ -25,13 +25,15 @@ def keys(code: Code, columns: int, *, half: bool) -> None:
     row_bytes = 32 if half else 64
     q_at = [q + q_step * column for column in range(columns)]
     with code.loop(pairs) as pair:
-        pages = [pool + code.load(table + pair * 16, I64, offset=8 * number, align=8) for number in range(KEY_PAGES)]
+        pages, later = (_pages(code, pool, table + (pair + more) * 16) for more in (0, 1))
         totals = [[code.variable(FLOATS) for _ in pages] for _ in q_at]
         for row in totals:
             for total in row:
                 total.set(code.constant(FLOATS, 0.0))
         with code.loop(channels) as channel:
             loaded = [_load(code, page + channel * row_bytes, half=half) for page in pages]
+            for page in later:
+                code.prefetch(page + channel * row_bytes)
             for column, at in enumerate(q_at):
                 x = code.splat_at(at + channel * 4)
                 for total, key in zip(totals[column], loaded, strict=True):
@@ -51,10 +53,13 @@ def values(code: Code, columns: int, vectors: int, *, half: bool) -> None:
     shares_at = [shares + shares_step * column for column in range(columns)]
     totals = [[code.variable(FLOATS) for _ in range(vectors)] for _ in range(columns)]
     with code.loop(positions) as position:
-        page = pool + code.load(table + (position >> 4) * 8, I64, align=8)
-        at = page + (position & 15) * row_bytes
+        page, later = _pages(code, pool, table + (position >> 4) * 8)
+        row = (position & 15) * row_bytes
+        at = page + row
         step = 32 if half else 64
         loaded = [_load(code, at, half=half, offset=step * number) for number in range(vectors)]
+        for offset in range(0, step * vectors, 64):
+            code.prefetch(later + row, offset=offset)
         for column, address in enumerate(shares_at):
             share = code.splat_at(address + position * 4)
             for total, value in zip(totals[column], loaded, strict=True):
@@ -62,6 +67,12 @@ def values(code: Code, columns: int, vectors: int, *, half: bool) -> None:
     for column in range(columns):
         for number, total in enumerate(totals[column]):
             code.store(total.get(), out + out_step * column, offset=64 * number)
+
+
+def _pages(code: Code, pool: Value, table: Value) -> tuple[Value, Value]:
+    """Where two neighbouring pages are. Tables go on a little behind their last page, for what is only prefetched."""
+    first, second = (pool + code.load(table, I64, offset=8 * number, align=8) for number in range(KEY_PAGES))
+    return first, second
 
 
 def _load(code: Code, at: Value, *, half: bool, offset: int = 0) -> Value:

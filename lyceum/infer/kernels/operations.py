@@ -7,8 +7,10 @@ pass from the state (`State`). Sums over a row of numbers never depend on how it
 from collections.abc import Callable
 from enum import IntEnum
 
+from llvmlite import ir
+
 from lyceum.infer.kernels.attention import COLUMNS, STRETCH
-from lyceum.infer.kernels.code import F32, FLOATS, I64, Code, Value
+from lyceum.infer.kernels.code import F32, FLOATS, I64, LANES, Code, Value
 from lyceum.infer.kernels.matrix import DOT_COLUMNS, TILE_COLUMNS
 
 QUERY_COLUMNS = 24  # query heads that one item of attention works on, or one token's when it has more
@@ -180,21 +182,22 @@ def rotate(code: Code) -> None:
     own = Settings(code, row, ROTATE)
     positions, pages = word(code, state, State.POSITIONS), word(code, state, State.PAGES)
     zero = code.constant(I64, 0)
-    half = own.width >> 1
     with code.loop(end, start=first) as item:
         x, position = own.x + item * own.x_step, entry(code, positions, item)
         with code.when(zero.is_less(own.bias)):
             code.invoke("add", x, own.bias, own.vectors)
         with code.when(zero.is_less(own.angles)):
-            cosines = own.angles + position * own.width * 4
-            with code.loop(own.heads + own.key_heads) as head, code.loop(half) as channel:
-                a_at = x + (head * own.width + channel) * 4
-                b_at = a_at + half * 4
-                a, b = code.load(a_at, F32), code.load(b_at, F32)
-                cosine = code.load(cosines + channel * 4, F32)
-                sine = code.load(cosines + (channel + half) * 4, F32)
-                code.store(a * cosine - b * sine, a_at)
-                code.store(a * sine + b * cosine, b_at)
+            turned = own.angles + position * own.width * 4
+            is_wide = (own.width & (2 * LANES - 1)).is_equal(0)
+            for kind, size, fits in ((FLOATS, LANES, is_wide), (F32, 1, is_wide.is_equal(0))):
+                with (
+                    code.when(fits),
+                    code.loop(own.heads + own.key_heads) as head,
+                    code.loop(own.width / (2 * size)) as number,
+                ):
+                    _turn(
+                        code, kind, x + head * own.width * 4 + number * size * 4, turned + number * size * 4, own.width
+                    )
         page, slot = own.pool + entry(code, pages, item), position & 15
         keys = x + own.heads * own.width * 4
         values = keys + own.key_heads * own.width * 4
@@ -208,6 +211,15 @@ def rotate(code: Code) -> None:
                     code.store(number.to_half(), place, align=2)
                 with code.when(own.element.is_equal(4)):
                     code.store(number, place)
+
+
+def _turn(code: Code, kind: ir.Type, a_at: Value, cosines: Value, width: Value) -> None:
+    """Turn some channels and their partners half a head further."""
+    half = width * 2  # bytes
+    a, b = code.load(a_at, kind), code.load(a_at + half, kind)
+    cosine, sine = code.load(cosines, kind), code.load(cosines + half, kind)
+    code.store(a * cosine - b * sine, a_at)
+    code.store(a * sine + b * cosine, a_at + half)
 
 
 def attend(code: Code) -> None:

@@ -36,7 +36,7 @@ from lyceum.infer.kernels.pack import Floats, Packed, Weights
 from lyceum.model.config import FeedForwardKind, ModelConfig, Norm, Rope
 
 SPARE_ROWS = 8  # kernels write up to so many rows too much
-FEW_TOKENS = 8  # phases of so few tokens are not worth sharing
+FEW_TOKENS = 2  # phases of so few tokens are not worth sharing
 CHUNKS = 6  # of a product, each thread
 
 
@@ -47,6 +47,7 @@ class Room:
     tokens: int  # of a pass
     wanted: int  # rows of scores at once
     parts: int  # results of attention before they are merged
+    tables: int  # page numbers of all spans
     threads: int
 
 
@@ -168,7 +169,7 @@ class Program:
         table = self.weights.positions
         embedding = self.weights.embedding
         self._add(
-            embed, State.NUM_TOKENS, grain=4, serial=FEW_TOKENS,
+            embed, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
             x=_at(self.x), x_step=_step(self.x), embedding=_at(embedding.data), panel_bytes=_panel(embedding),
             blocks=embedding.columns // BLOCK, read_row=self.library[f"row_{embedding.form.name}"],
             positions_table=0 if table is None else self._keep(table), vectors=config.dim // LANES,
@@ -194,7 +195,7 @@ class Program:
         constants = np.array([config.norm_eps, 1 / config.dim], np.float32)
         bias = vectors.get(f"{name}.bias")
         self._add(
-            norm, State.NUM_TOKENS, grain=8, serial=FEW_TOKENS,
+            norm, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
             x=_at(self.x), x_step=_step(self.x), y=_at(self.added) if added else 0, y_step=_step(self.added),
             bias=self._vector(f"{added}.bias"), norm=self.library["rms" if config.norm is Norm.RMS else "layer"],
             weight=self._vector(f"{name}.weight"), norm_bias=0 if bias is None else self._keep(bias),
@@ -224,7 +225,7 @@ class Program:
             "heads": config.num_heads,
         }  # fmt: skip
         self._add(
-            rotate, State.NUM_TOKENS, grain=8, serial=FEW_TOKENS,
+            rotate, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
             x=_at(self.qkv), x_step=_step(self.qkv), bias=self._vector(f"{layer}.qkv.bias"),
             vectors=heads * config.head_dim // LANES,
             angles=_at(self.angles) if isinstance(config.positions, Rope) else 0, **shared,
@@ -238,7 +239,7 @@ class Program:
         )  # fmt: skip
         width = config.num_heads * config.head_dim
         self._add(
-            merge, State.NUM_TOKENS, grain=8, serial=FEW_TOKENS,
+            merge, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
             stats=_at(self.part_stats), mixed=_at(self.part_mixed), heads=config.num_heads, width=config.head_dim,
             padded=pages.width, out=_at(self.codes), blocks=width // BLOCK, **self._activations(width),
         )  # fmt: skip
@@ -246,7 +247,7 @@ class Program:
     def _activate(self, layer: int) -> None:
         config = self.config
         self._add(
-            activate, State.NUM_TOKENS, grain=4, serial=FEW_TOKENS,
+            activate, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
             x=_at(self.inner), x_step=_step(self.inner), bias=self._vector(f"{layer}.inner.bias"),
             bias_vectors=self.weights.products[f"{layer}.inner"].rows // LANES, up=config.ffn_dim * 4,
             activation=self.library[config.feed_forward], vectors=config.ffn_dim // LANES, out=_at(self.codes),
@@ -256,7 +257,7 @@ class Program:
     def _head(self) -> None:
         config = self.config
         self._add(
-            pick, State.NUM_WANTED, grain=8, serial=FEW_TOKENS,
+            pick, State.NUM_WANTED, grain=FEW_TOKENS, serial=FEW_TOKENS,
             x=_at(self.hidden), x_step=_step(self.hidden), blocks=config.dim // BLOCK, out=_at(self.codes),
             **self._activations(config.dim),
         )  # fmt: skip

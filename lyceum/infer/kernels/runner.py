@@ -29,7 +29,9 @@ from lyceum.model.config import ModelConfig
 PASS_TOKENS = 640  # room a pass begins with; it grows when more is asked for
 WANTED_ROWS = 64  # scores computed at once: 13 MB of them for 49,152 tokens
 LONG_SPAN = 32  # tokens from which a span's attention is not cut into stretches for the threads to share
+TABLES = 1024
 SHORT_PASS = 8
+BEHIND = 4  # entries of a table behind its last page: kernels read pages by two and prefetch the next two
 
 
 class KernelRunner:
@@ -64,7 +66,9 @@ class KernelRunner:
         self._state = _aligned(State.SIZE)
         self._state[State.TICKET] = IDLE
         self._team = Team(self._library, self._state, num_threads=self._threads)
-        self._make_room(Room(tokens=PASS_TOKENS, wanted=WANTED_ROWS, parts=PASS_TOKENS, threads=self._threads))
+        self._make_room(
+            Room(tokens=PASS_TOKENS, wanted=WANTED_ROWS, parts=PASS_TOKENS, tables=TABLES, threads=self._threads)
+        )
 
     def run(self, spans: Sequence[Span]) -> Outcome:
         """Read the spans in one pass."""
@@ -167,10 +171,10 @@ class KernelRunner:
             end = start + count
             self._program.turn(end)
             used = -(-end // PAGE_TOKENS)
-            table = self._tables[entry : entry + used + 1]
+            table = self._tables[entry : entry + used + BEHIND]
             table[:used] = span.pages[:used]
             table[:used] *= page_bytes
-            table[used] = table[used - 1]  # kernels read pages by two
+            table[used:] = table[used - 1]
             if count == 1:
                 self._tokens[token], self._positions[token] = span.tokens[0], start
                 self._token_pages[token] = table[used - 1]
@@ -179,7 +183,7 @@ class KernelRunner:
                 self._tokens[token : token + count], self._positions[token : token + count] = span.tokens, positions
                 self._token_pages[token : token + count] = table[positions // PAGE_TOKENS]
             item, part = self._cut(span, token, table.ctypes.data, item, part)
-            token, entry = token + count, entry + used + 1
+            token, entry = token + count, entry + used + BEHIND
         state[State.NUM_TOKENS], state[State.NUM_STRETCHES] = token, item
         state[State.NUM_GROUPS] = item * self.config.num_kv_heads
 
@@ -209,16 +213,22 @@ class KernelRunner:
 
     def _make_room_for(self, spans: Sequence[Span]) -> None:
         room = self._program.room
-        tokens = sum(len(span.tokens) for span in spans)
-        parts = sum(
-            len(span.tokens) * (1 if len(span.tokens) >= LONG_SPAN else num_stretches(span.start + len(span.tokens)))
-            for span in spans
-        )
-        if tokens > room.tokens or parts > room.parts:
-            more = Room(
-                tokens=max(tokens, room.tokens), wanted=room.wanted, parts=max(parts, room.parts), threads=room.threads
+        tokens = parts = tables = 0
+        for span in spans:
+            count = len(span.tokens)
+            tokens += count
+            parts += count if count >= LONG_SPAN else count * num_stretches(span.start + count)
+            tables += (span.start + count) // PAGE_TOKENS + 1 + BEHIND
+        if tokens > room.tokens or parts > room.parts or tables > room.tables:
+            self._make_room(
+                Room(
+                    tokens=max(tokens, room.tokens),
+                    wanted=room.wanted,
+                    parts=max(parts, room.parts),
+                    tables=max(tables, 2 * room.tables),
+                    threads=room.threads,
+                )
             )
-            self._make_room(more)
 
     def _make_room(self, room: Room) -> None:
         pool = self._pool.ctypes.data
@@ -230,7 +240,7 @@ class KernelRunner:
             (5, room.tokens), np.int64
         )
         self._wanted = np.zeros(room.wanted, np.int64)
-        self._tables = np.zeros(self.num_pages * 2 + room.tokens, np.int64)
+        self._tables = np.zeros(room.tables, np.int64)
         self._stretches = np.zeros((room.parts, len(Stretch)), np.int64)
         for name, value in {
             State.PROGRAM: self._program.words.ctypes.data,
