@@ -53,6 +53,7 @@ class Sums:
             a, b = exact[start : start + ROWS], scores[start : start + ROWS]
             p, off = a.softmax(-1), a - b  # (ROWS, V)
             self.squares += float(torch.linalg.vector_norm(off, dim=-1).double().square().sum())
+            off -= off.mean(-1, keepdim=True)  # first, because p adds up to 1 only nearly
             off -= (p * off).sum(-1, keepdim=True)
             self.kl += float(off.neg_().expm1_().mul_(p).sum(-1).log1p().double().sum())
             self.agreed += int((a.argmax(-1) == b.argmax(-1)).sum())
