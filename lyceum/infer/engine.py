@@ -23,11 +23,12 @@ from lyceum.infer.grammar import Grammars
 from lyceum.infer.outcomes import Handout
 from lyceum.infer.paged import PagePool
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Runner
-from lyceum.infer.sample import DAMAGED, Chosen, Sample, choose_all
+from lyceum.infer.sample import DAMAGED, Sample, choose_all
 from lyceum.infer.scheduler import Job, Reading, Scheduler
 from lyceum.infer.score import Score
 from lyceum.infer.searches import Tools, most_branches, search_for
 from lyceum.infer.stream import Answer
+from lyceum.infer.writing import Chosen
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 
@@ -170,6 +171,9 @@ class Engine:
             raise ConfigError(
                 f"the prompt holds token {worst}; this model's are 0 to {runner.vocab_size - 1}: use its own tokenizer"
             )
+        strange = next((token for token in request.sampling.stop_tokens if not 0 <= token < runner.vocab_size), None)
+        if strange is not None:
+            raise ConfigError(f"stop_tokens holds {strange}; this model's tokens are 0 to {runner.vocab_size - 1}")
         if request.score_from is not None and not 1 <= request.score_from <= num_tokens:
             raise ConfigError(f"score_from is {request.score_from}; it must be 1 to {num_tokens}, the prompt's tokens")
         branches, shared = most_branches(request), num_tokens // PAGE_TOKENS

@@ -101,8 +101,9 @@ class Grammars:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(grammar)
             fresh = library.deep_copy()
-        ends = tuple(dict.fromkeys((*self.tokenizer.eos_ids, *stop_tokens)))
-        return Matcher(fresh, vocab_size=self.tokenizer.vocab_size, end_tokens=ends)
+        vocab_size = self.tokenizer.vocab_size
+        ends = dict.fromkeys(token for token in (*self.tokenizer.eos_ids, *stop_tokens) if token < vocab_size)
+        return Matcher(fresh, vocab_size=vocab_size, end_tokens=tuple(ends))
 
     def _compile(self, grammar: Grammar) -> Any:
         source, explain = _source(grammar)

@@ -147,6 +147,23 @@ def test_a_prompt_longer_than_the_context(say: Say, model: Path) -> None:
     assert "64" in told and "token" in told
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--regex", "(a"], "regex '(a' at character 0: unclosed group"),
+        (["--lark", 'start: "a" b'], "lark, line 1, column 8: unknown name"),
+        (["--json-schema", '{"items": {"not": {}}}'], "json_schema has 'not' at #/items, which cannot be enforced"),
+        (["--logit-bias", "[[99999, 1]]"], "99999"),
+        (["--stop-tokens", "99999"], "99999"),
+        (["--search", "Contrastive", "--n", "2"], "n"),
+        (["--search", "Beam", "--temperature", "1"], "temperature"),
+        (["--must-include", " "], "is no word to look for"),
+    ],
+)
+def test_a_way_of_decoding_that_cannot_be(say: Say, model: Path, words: list[str], told: str) -> None:
+    assert told in say("generate", model, "speak", "--max-tokens", "5", *words)
+
+
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[], None]]:
     """No file may grow beyond 100 kB, which stops a checkpoint as a full disk does; call it for more room."""

@@ -1,7 +1,7 @@
 """The documentation is true: its shell blocks run, its links lead somewhere, its commands and options exist.
 
-A ```sh block of docs/ is run line by line in a fresh folder with the real command. Lines that talk or take long carry
-`# not run here` and are only checked for a known command.
+A ```sh block of docs/ is run line by line in a fresh folder with the real command, a ```python block as a program.
+Lines that talk or take long carry `# not run here` and are only checked for a known command.
 """
 
 import os
@@ -18,6 +18,7 @@ from lyceum.cli.main import COMMANDS
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!http)([^)#]+)\)")
 SKIPPED = "# not run here"
 
@@ -45,12 +46,14 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 def test_every_block_runs(page: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LYCEUM_QUIET": "1"}
     environment["LYCEUM_RUNS"] = str(tmp_path / "runs")
-    for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    programs = [[sys.executable, "-c", program] for program in PROGRAM.findall(text)]
+    for block in BLOCK.findall(text):
         lines = [line for line in block.splitlines() if SKIPPED not in line]
-        if not any(line.startswith("lyceum ") for line in lines):
-            continue
+        if any(line.startswith("lyceum ") for line in lines):
+            programs.append(["bash", "-e", "-c", "\n".join(lines)])
+    for program in programs:
         told = subprocess.run(
-            ["bash", "-e", "-c", "\n".join(lines)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert told.returncode == 0, f"{block}\n{told.stderr}"
+            program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert told.returncode == 0, f"{program[-1]}\n{told.stderr}"
