@@ -26,6 +26,7 @@ from lyceum.infer.guided import bonus
 from lyceum.infer.penalties import breaker_tokens
 from lyceum.infer.row import Row
 from lyceum.infer.runner import Array
+from lyceum.infer.sample import DAMAGED
 from lyceum.infer.sampling import adjusted, top_logprobs
 from lyceum.infer.stream import Answer, TopLogprobs
 
@@ -194,7 +195,7 @@ class BeamSearch:
         own = [found[line.branch] for line in lines]
         totals = [float(scores.logsumexp[0]) for scores in own]
         if not all(map(math.isfinite, totals)):
-            raise CheckpointError("the model's scores are not numbers; its weights are damaged, get them again")
+            raise CheckpointError(DAMAGED)
         xp = namespace(own[0].logits)
         logits = xp.concat([scores.logits[:1, : self._known_tokens] for scores in own])
         return adjusted(logits, [line.row for line in lines]) - onto(totals, logits, logits.dtype)[:, None]

@@ -20,10 +20,9 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.request import Contrastive
 from lyceum.infer.branch import Branch, Scores
 from lyceum.infer.grammar import Grammars
-from lyceum.infer.sample import Chosen
 from lyceum.infer.sampling import adjusted, logprobs_of, top_logprobs
 from lyceum.infer.stream import Answer
-from lyceum.infer.writing import told, writers_of
+from lyceum.infer.writing import Chosen, told, writers_of
 
 
 class ContrastiveSearch:

@@ -14,9 +14,9 @@ from lyceum.core.errors import ConfigError
 from lyceum.infer.branch import Branch
 from lyceum.infer.paged import PagePool
 from lyceum.infer.runner import PAGE_TOKENS, Array, Runner, Span
-from lyceum.infer.sample import Writer
 from lyceum.infer.sampling import draw, is_plain_greedy, probabilities, uniform
 from lyceum.infer.stream import Answer
+from lyceum.infer.writing import Writer
 
 GUESS, ACCEPTANCE, REPLACEMENT = 1, 2, 3  # streams of an answer's random numbers; plain sampling's is 0
 PASS_TOKENS = 512  # of a prompt, read at once
@@ -79,7 +79,6 @@ class Drafts:
                 tokens=tokens,
                 start=branch.num_read,
                 pages=branch.pages,
-                num_prompt=min(max(branch.num_prompt - branch.num_read, 0), len(tokens)),
                 num_logits=int(is_last),
             )
             outcome = self._runner.run([span])

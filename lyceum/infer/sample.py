@@ -6,65 +6,21 @@ found, and nothing is computed that grows with the vocabulary.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from lyceum.core.errors import CheckpointError
-from lyceum.core.request import Candidate, Feature, Finish, Request
-from lyceum.infer.answer_text import AnswerText
+from lyceum.core.request import Request
 from lyceum.infer.branch import Branch, Scores
 from lyceum.infer.explain import considered
-from lyceum.infer.grammar import Grammars, Matcher
-from lyceum.infer.guided import bonus
-from lyceum.infer.penalties import breaker_tokens
+from lyceum.infer.grammar import Grammars
 from lyceum.infer.row import Row
 from lyceum.infer.runner import Array, Outcome
 from lyceum.infer.sampling import choose, is_plain_greedy, top_logprobs
-from lyceum.infer.stream import Answer, Choice, TopLogprobs
+from lyceum.infer.stream import Answer
+from lyceum.infer.writing import Chosen, writers_of
 
 DAMAGED = "the model's scores are not numbers; its weights are damaged, get them again"
 
-
 Asked = tuple[int, Row, Request]  # the place of a row's scores, the row, whose it is
-
-
-@dataclass(slots=True)
-class Chosen:
-    """The next token of a row, its log-probability and the likeliest others."""
-
-    token: int
-    logprob: float
-    top: TopLogprobs = ()
-    explained: tuple[Candidate, ...] = ()
-
-
-class Writer:
-    """One answer that is being written: its branch once it has its own, and what its next token must look like."""
-
-    def __init__(self, choice: Choice, row: Row, *, matcher: Matcher | None, guide: AnswerText | None) -> None:
-        self.choice, self.row, self.matcher, self.guide = choice, row, matcher, guide
-        self.branch: Branch | None = None
-
-    def prepare(self, features: Sequence[Feature]) -> Row:
-        """The row, with what grammar and features say now."""
-        if self.matcher is not None:
-            self.row.mask = self.matcher.mask()
-        if self.guide is not None:
-            self.row.bonus = bonus(features, self.guide, self.choice.tokens)
-        return self.row
-
-    def take(self, chosen: Chosen) -> bool:
-        """Add a token; whether the answer goes on."""
-        choice = self.choice
-        if chosen.explained:
-            choice.explained.append(chosen.explained)
-        choice.take(chosen.token, chosen.logprob, chosen.top)
-        if self.guide is not None:
-            self.guide = self.guide.plus(chosen.token)
-        if self.matcher is not None and choice.finish is None:
-            self.matcher.accept(chosen.token)
-            if self.matcher.is_done:
-                choice.end(Finish.STOP)
-        return choice.finish is None
 
 
 class Sample:
@@ -73,26 +29,12 @@ class Sample:
     def __init__(
         self, answer: Answer, *, fork: Callable[[Branch], Branch], grammars: Grammars, known_tokens: int
     ) -> None:
-        request, tokenizer = answer.request, answer.tokenizer
         self.is_finished = False
-        self.request = request
+        self.request = request = answer.request
         self.branches = [Branch(tokens=list(request.tokens), num_prompt=len(request.tokens))]
         self._fork, self._known_tokens = fork, known_tokens
         self._has_begun = False
-        sampling = request.sampling
-        breakers = breaker_tokens(tokenizer, sampling.dry.breakers) if sampling.dry else frozenset()
-        matcher = None
-        if request.grammar is not None:
-            matcher = grammars.matcher(request.grammar, stop_tokens=sampling.stop_tokens)
-        self._writers = [
-            Writer(
-                choice,
-                Row(sampling, request.tokens, choice.tokens, choice.number, answer.end_tokens, breakers=breakers),
-                matcher=matcher if matcher is None or not choice.number else matcher.fork(),
-                guide=AnswerText(tokenizer) if request.features else None,
-            )
-            for choice in answer.choices
-        ]
+        self._writers = writers_of(answer, grammars)
 
     def rows(self) -> list[Row]:
         """What to choose next, one row for each answer that goes on; the first ones all from the prompt's scores."""

@@ -22,10 +22,9 @@ from lyceum.infer.draft import ACCEPTANCE, REPLACEMENT, DraftAnswer, Drafts, Gue
 from lyceum.infer.grammar import Grammars
 from lyceum.infer.row import Row
 from lyceum.infer.runner import Array
-from lyceum.infer.sample import Writer
 from lyceum.infer.sampling import choose, draw, is_plain_greedy, probabilities, uniform
 from lyceum.infer.stream import Answer
-from lyceum.infer.writing import told, writers_of
+from lyceum.infer.writing import Writer, told, writers_of
 
 LONGEST_PAUSE = 64  # tokens without a guess, while guesses are wrong
 

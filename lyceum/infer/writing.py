@@ -1,15 +1,58 @@
 """Answers that are written a token at a time: what each asks of its next token, and what is told of the chosen one."""
 
-from lyceum.core.request import Request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lyceum.core.request import Candidate, Feature, Finish, Request
 from lyceum.infer.answer_text import AnswerText
-from lyceum.infer.branch import Scores
+from lyceum.infer.branch import Branch, Scores
 from lyceum.infer.explain import considered
-from lyceum.infer.grammar import Grammars
+from lyceum.infer.grammar import Grammars, Matcher
+from lyceum.infer.guided import bonus
 from lyceum.infer.penalties import breaker_tokens
 from lyceum.infer.row import Row
-from lyceum.infer.sample import Chosen, Writer
 from lyceum.infer.sampling import top_logprobs
-from lyceum.infer.stream import Answer
+from lyceum.infer.stream import Answer, Choice, TopLogprobs
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The next token of a row, its log-probability and the likeliest others."""
+
+    token: int
+    logprob: float
+    top: TopLogprobs = ()
+    explained: tuple[Candidate, ...] = ()
+
+
+class Writer:
+    """One answer that is being written: its branch once it has its own, and what its next token must look like."""
+
+    def __init__(self, choice: Choice, row: Row, *, matcher: Matcher | None, guide: AnswerText | None) -> None:
+        self.choice, self.row, self.matcher, self.guide = choice, row, matcher, guide
+        self.branch: Branch | None = None
+
+    def prepare(self, features: Sequence[Feature]) -> Row:
+        """The row, with what grammar and features say now."""
+        if self.matcher is not None:
+            self.row.mask = self.matcher.mask()
+        if self.guide is not None:
+            self.row.bonus = bonus(features, self.guide, self.choice.tokens)
+        return self.row
+
+    def take(self, chosen: Chosen) -> bool:
+        """Add a token; whether the answer goes on."""
+        choice = self.choice
+        if chosen.explained:
+            choice.explained.append(chosen.explained)
+        choice.take(chosen.token, chosen.logprob, chosen.top)
+        if self.guide is not None:
+            self.guide = self.guide.plus(chosen.token)
+        if self.matcher is not None and choice.finish is None:
+            self.matcher.accept(chosen.token)
+            if self.matcher.is_done:
+                choice.end(Finish.STOP)
+        return choice.finish is None
 
 
 def writers_of(answer: Answer, grammars: Grammars) -> list[Writer]:
