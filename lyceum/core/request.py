@@ -250,7 +250,7 @@ class Reply:
     explained: tuple[tuple[Candidate, ...], ...] = ()  # of the first `explain_tokens` answer tokens
     prompt_logprobs: tuple[float, ...] = ()  # of prompt tokens from `score_from` on
     score: float | None = None  # what beams and best_of compare
-    others: tuple["Reply", ...] = ()  # the other n - 1 answers, best first
+    others: tuple["Reply", ...] = ()  # the other n - 1 answers: best first where they compete, else by `Piece.choice`
     cached_tokens: int = 0  # prompt tokens that needed no reading
     guessed_tokens: int = 0  # by speculation
     accepted_tokens: int = 0  # of those

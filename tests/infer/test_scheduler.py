@@ -193,16 +193,18 @@ def test_whoever_wants_hidden_states_reads_everything_itself(wants_hidden):
     assert search.branches[0].num_taken == (40 if wants_hidden else 0)
 
 
-def test_prompt_and_answer_tokens_are_told_apart_after_pages_were_lost():
-    scheduler, _, _ = scheduler_of(pass_tokens=64)
-    search = Growing(goal=80)
+def test_branches_that_lost_their_pages_read_what_they_share_once():
+    scheduler, pool, _ = scheduler_of(pass_tokens=100)
+    search = Growing()
     (job,) = enter(scheduler, search)
-    for _ in range(10):
-        step(scheduler)
+    step(scheduler)
+    search.branches.append(scheduler.fork(search.branches[0]))
+    scheduler.settle(job, search.branches)
+    search.branches[1].tokens[-1] = 99
     scheduler._preempt(job)
-    scheduler.pool.clear()
-    (reading,) = scheduler.plan()
-    assert (len(reading.spans[0].tokens), reading.spans[0].num_prompt) == (50, 40)
+    pool.clear()
+    assert [step(scheduler) for _ in range(2)] == [[[40]], [[1, 9]]]
+    assert search.branches[0].pages[:2] == search.branches[1].pages[:2] and pool.num_used == 4
 
 
 def test_random_jobs_leave_nothing_behind():

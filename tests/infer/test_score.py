@@ -36,7 +36,7 @@ def test_prompt_logprobs_equal_the_log_softmax_of_the_full_pass(seed, num_pages,
     source = random.Random(seed)
     model = tiny_model(seed)
     asked = []
-    for _ in range(12):
+    for _ in range(16):
         trunk = tuple(source.randrange(256) for _ in range(source.randint(1, 40)))
         for _ in range(source.randint(1, 5)):
             branch = tuple(source.randrange(3) for _ in range(source.randint(0, 12)))
@@ -105,6 +105,17 @@ def test_more_choices_than_pages_are_scored_all_the_same():
         own = ask(fresh, [tuple(range(choice, choice + 30))])[0].reply().prompt_logprobs
         assert stream.reply().prompt_logprobs == pytest.approx(own, abs=1e-5)
     assert engine.stats.pages_used == 0
+
+
+def test_a_text_that_loses_its_pages_half_read_is_scored_anew():
+    text = Request(tokens=(7, *(at % 251 for at in range(399))), sampling=NOTHING, score_from=1)
+    expected = toy_engine(TOKENIZER, context_tokens=512)[0].submit(text).reply().prompt_logprobs
+    engine, _ = toy_engine(TOKENIZER, num_pages=28, pass_tokens=16, context_tokens=512)
+    talking = engine.submit(Request(tokens=QUESTION[:16], sampling=Sampling(max_tokens=100)))
+    for _ in range(14):
+        engine.step()
+    assert engine.submit(text).reply().prompt_logprobs == pytest.approx(expected, abs=1e-6)
+    assert engine.stats.preemptions == 1 and len(talking.reply().tokens) == 100
 
 
 def test_a_scored_prompt_can_go_on():
