@@ -17,6 +17,7 @@ FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 HALVES, SHORTS = ir.VectorType(F16, LANES), ir.VectorType(I16, LANES)
 PAIRS = ir.VectorType(I16, 2 * LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
+Number = int | float
 LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 # Of 2^x on [-1/2, 1/2]: Taylor's coefficients ln(2)^n / n!, which leave an error of 2e-8, below float32's own.
 EXP2 = [LN2**7 / 5040, LN2**6 / 720, LN2**5 / 120, LN2**4 / 24, LN2**3 / 6, LN2**2 / 2, LN2, 1.0]
@@ -39,16 +40,16 @@ class Value:
         lane = self.kind.element if isinstance(self.kind, ir.VectorType) else self.kind
         return lane in (F32, F16)
 
-    def __add__(self, other: "Value | float") -> "Value":
+    def __add__(self, other: "Value | Number") -> "Value":
         return self._emit("fadd", "add", other)
 
-    def __sub__(self, other: "Value | float") -> "Value":
+    def __sub__(self, other: "Value | Number") -> "Value":
         return self._emit("fsub", "sub", other)
 
-    def __mul__(self, other: "Value | float") -> "Value":
+    def __mul__(self, other: "Value | Number") -> "Value":
         return self._emit("fmul", "mul", other)
 
-    def __truediv__(self, other: "Value | float") -> "Value":
+    def __truediv__(self, other: "Value | Number") -> "Value":
         return self._emit("fdiv", "sdiv", other)
 
     def __and__(self, other: "Value | int") -> "Value":
@@ -94,13 +95,13 @@ class Value:
         """One bit a lane."""
         return self._compare("==", other)
 
-    def _compare(self, sign: str, other: "Value | float") -> "Value":
+    def _compare(self, sign: str, other: "Value | Number") -> "Value":
         operand = other if isinstance(other, Value) else self.code.constant(self.kind, other)
         emit = self.code.builder
         compare = emit.fcmp_ordered if self.is_float else emit.icmp_signed
         return Value(self.code, compare(sign, self.raw, operand.raw))
 
-    def _emit(self, floating: str, integer: str, other: "Value | float") -> "Value":
+    def _emit(self, floating: str, integer: str, other: "Value | Number") -> "Value":
         operand = other.raw if isinstance(other, Value) else self.code.constant(self.kind, other).raw
         return Value(self.code, getattr(self.code.builder, floating if self.is_float else integer)(self.raw, operand))
 
@@ -108,7 +109,7 @@ class Value:
 class Variable:
     """A register that a loop changes."""
 
-    def __init__(self, code: "Code", kind: ir.Type, start: float) -> None:
+    def __init__(self, code: "Code", kind: ir.Type, start: Number) -> None:
         self.code = code
         with code.builder.goto_entry_block():
             self._place = code.builder.alloca(kind)
@@ -141,7 +142,7 @@ class Code:
         """End the function."""
         self.builder.ret_void()
 
-    def constant(self, kind: ir.Type, number: float | Sequence[float]) -> Value:
+    def constant(self, kind: ir.Type, number: Number | Sequence[Number]) -> Value:
         """A number, or the same or different ones in all lanes."""
         if isinstance(kind, ir.VectorType):
             is_float = kind.element in (F32, F16)
@@ -150,7 +151,7 @@ class Code:
         assert isinstance(number, int | float)
         return Value(self, ir.Constant(kind, float(number) if kind in (F32, F16) else int(number)))
 
-    def variable(self, kind: ir.Type, start: float = 0) -> Variable:
+    def variable(self, kind: ir.Type, start: Number = 0) -> Variable:
         """A register that loops may change."""
         return Variable(self, kind, start)
 
