@@ -120,7 +120,7 @@ class DraftAnswer:
 
     def guess(self, count: int) -> list[Guess]:
         """At most `count` tokens, drawn as the answer's are, but without its features."""
-        self._branch.cut(self._num_settled)
+        assert len(self._branch.tokens) == self._num_settled, "an old guess was left"
         self._has_room = self._has_room and self._drafts.has_room(self._branch, self._num_settled + count)
         if not self._has_room:
             return []
