@@ -11,7 +11,7 @@ import numpy as np
 
 from lyceum.core.request import Grammar
 from lyceum.infer.grammar import Grammars, allowed
-from lyceum.recipes.load import locate
+from lyceum.recipes.locate import locate
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 SCHEMAS = Path(__file__).parent.parent / "tests" / "data" / "schemas.jsonl"

@@ -47,7 +47,7 @@ from inference_report import (
 from lyceum.catalog import readers, sources
 from lyceum.core.device import pick_device
 from lyceum.model.gguf_llama import open_llama
-from lyceum.recipes.load import locate
+from lyceum.recipes.locate import locate
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 PREFILL_TOKENS, ANSWER_TOKENS, BATCH_TOKENS, BATCH_ROWS = 512, 128, 64, 8

@@ -86,8 +86,7 @@ def read_by_runner(runner: Runner, tokens: list[int], path: str) -> Logits:
     found = []
     for start in range(0, len(tokens), size):
         some = tokens[start : start + size]
-        num_prompt = len(some) if path == "prefill" else 0
-        span = Span(tokens=some, start=start, pages=pages, num_prompt=num_prompt, num_logits=len(some))
+        span = Span(tokens=some, start=start, pages=pages, num_logits=len(some))
         found.append(np.asarray(runner.run([span]).logits).astype(np.float32))  # a copy: valid until the next pass
     return np.concatenate(found)
 

@@ -49,7 +49,7 @@ def read_by_model(model: Transformer, tokens: list[int], path: str) -> Logits:
     runner = TorchRunner(model, num_pages=len(pages))
     found = []
     for start, token in enumerate(tokens):
-        span = Span(tokens=[token], start=start, pages=pages, num_prompt=0, num_logits=1)
+        span = Span(tokens=[token], start=start, pages=pages, num_logits=1)
         found.append(runner.run([span]).logits.numpy())
     return np.concatenate(found)
 

@@ -11,14 +11,20 @@ from lyceum.serve.explain import Explainer
 from lyceum.serve.terminal_session import Partner, Turn
 
 if TYPE_CHECKING:
-    from lyceum.recipes.load import Loaded
+    from lyceum.recipes.engines import Speaker
 
 
-def open_model(reference: str) -> "Loaded":
-    """Load a model by name, Run, folder or file; this imports torch."""
+def open_speaker(reference: str) -> "Speaker":
+    """Open a model to talk with by name, Run, folder or file; torch is imported only for what needs it."""
+    from lyceum.recipes.engines import Speaker, open_file
+
+    speaker = open_file(reference)
+    if speaker is not None:
+        return speaker
     from lyceum.recipes.load import load
 
-    return load(reference)
+    opened = load(reference)
+    return Speaker(name=opened.name, engine=opened.engine(), tokenizer=opened.tokenizer, config=opened.model.config)
 
 
 def open_partner(reference: str) -> Partner:
@@ -26,8 +32,7 @@ def open_partner(reference: str) -> Partner:
     started_s = time.monotonic()
     from lyceum.tokenizer.chat import Message, render
 
-    opened = open_model(reference)
-    engine = opened.engine()
+    opened = open_speaker(reference)
 
     def tokens_of(turns: Sequence[Turn]) -> tuple[int, ...]:
         messages = [Message(role=turn.role, content=turn.content) for turn in turns]
@@ -35,10 +40,10 @@ def open_partner(reference: str) -> Partner:
 
     return Partner(
         name=opened.name,
-        engine=engine,
+        engine=opened.engine,
         render=tokens_of,
-        context_tokens=opened.model.config.context_tokens,
-        num_parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+        context_tokens=opened.config.context_tokens,
+        num_parameters=opened.num_parameters,
         explainer=Explainer(opened.tokenizer, model=opened.name, load_s=time.monotonic() - started_s),
     )
 

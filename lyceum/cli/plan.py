@@ -24,7 +24,7 @@ from lyceum.plan.hardware import hardware
 from lyceum.plan.memory import InferenceMemory, inference_memory
 from lyceum.plan.training import Plan, plan_training
 from lyceum.recipes import pretrain
-from lyceum.recipes.load import locate
+from lyceum.recipes.locate import locate
 
 DEFAULT_ROWS = 8
 TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.15556, table 3

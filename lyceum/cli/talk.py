@@ -152,11 +152,11 @@ def _generate(words: Sequence[str]) -> int:
     prompt = options.prompt or _piped()
     if not prompt:
         raise ConfigError("generate needs a PROMPT, as its second word or through a pipe")
-    from lyceum.cli.partner import open_model
+    from lyceum.cli.partner import open_speaker
     from lyceum.serve.explain import EXPLAIN_TOKENS, Explainer
 
     started_s = time.monotonic()
-    opened = open_model(options.model)
+    opened = open_speaker(options.model)
     explainer = Explainer(opened.tokenizer, model=opened.name, load_s=time.monotonic() - started_s)
     request = request_of(
         options,
@@ -165,7 +165,7 @@ def _generate(words: Sequence[str]) -> int:
         tokenizer=opened.tokenizer,
         explain_tokens=EXPLAIN_TOKENS if options.explain else 0,
     )
-    stream = opened.engine().submit(request)
+    stream = opened.engine.submit(request)
     if options.json:
         reply = stream.reply()
         plain = {"model": opened.name, "prompt": prompt} | to_json(reply)

@@ -23,11 +23,12 @@ from lyceum.infer.grammar import Grammars
 from lyceum.infer.outcomes import Handout
 from lyceum.infer.paged import PagePool
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Runner
-from lyceum.infer.sample import DAMAGED, Chosen, Sample, choose_all
+from lyceum.infer.sample import DAMAGED, Sample, choose_all
 from lyceum.infer.scheduler import Job, Reading, Scheduler
 from lyceum.infer.score import Score
 from lyceum.infer.searches import Tools, most_branches, search_for
 from lyceum.infer.stream import Answer
+from lyceum.infer.writing import Chosen
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 

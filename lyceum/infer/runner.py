@@ -14,22 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from lyceum.model.config import ModelConfig
+
+CACHE_BYTES = 1 << 30  # of keys and values, when nobody says how many pages
 PAGE_TOKENS = 16  # tokens whose keys and values lie together; prompts share whole pages
 Array = Any  # a numpy array, or a tensor of the runner's device: infer/sampling.py takes either
 
 
 @dataclass(slots=True, kw_only=True)
 class Span:
-    """Consecutive tokens of one branch, to be read in a pass.
-
-    A token is read as a prompt's (many at once: bfloat16 products) or as an answer's (the weights' own precision). Which
-    one it is depends on the token alone, never on the pass, so that a text does not depend on who else is in the batch.
-    """
+    """Consecutive tokens of one branch, to be read in a pass."""
 
     tokens: Sequence[int]
     start: int  # the position of the first; all before it have been read
     pages: Sequence[int]  # of the branch, in order, with room for the last token; those written to are its alone
-    num_prompt: int  # so many of `tokens`, the first ones, are read as a prompt's
     num_logits: int = 0  # scores of the next token are wanted after so many of `tokens`, the last ones
     targets: tuple[int, ...] = ()  # or: only log p of these tokens, after as many last ones of `tokens`
     wants_hidden: bool = False  # the last hidden states of all `tokens` too
@@ -65,3 +63,10 @@ class Runner(Protocol):
 
     def load(self, weights: Mapping[str, Any]) -> None:
         """Replace weights by name. CheckpointError for an unknown name or another shape."""
+
+
+def default_pages(config: ModelConfig, element_bytes: int) -> int:
+    """Pages within CACHE_BYTES, for at most 16 whole contexts and at least one."""
+    page_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * PAGE_TOKENS * element_bytes
+    context = -(-config.context_tokens // PAGE_TOKENS)
+    return max(min(CACHE_BYTES // page_bytes, 16 * context), context)

@@ -299,7 +299,6 @@ def _span(branch: Branch, size: int) -> Span:
         tokens=branch.tokens[start:end],
         start=start,
         pages=branch.pages,
-        num_prompt=min(max(branch.num_prompt - start, 0), size),
         num_logits=num_logits,
         targets=targets,
         wants_hidden=branch.wants_hidden,

@@ -17,14 +17,12 @@ from torch import Tensor
 from lyceum.core.errors import CheckpointError, suggestion
 from lyceum.infer.engine import Engine
 from lyceum.infer.head import next_logits
-from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
+from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span, default_pages
 from lyceum.infer.sampling import logprobs_of
 from lyceum.model.attend import AttendSpec, Keys, Queries, attention
-from lyceum.model.config import ModelConfig
 from lyceum.model.transformer import Transformer
 from lyceum.tokenizer.tokenizer import Tokenizer
 
-CACHE_BYTES = 1 << 30  # keys and values, when nobody says how many pages
 PASS_TOKENS = {"cpu": 512, "cuda": 4096}  # worth reading in one pass
 HEAD_ROWS = 256  # hidden states through the head at a time: 50 MB of logits for 49,152 tokens
 KEYS_STEP = 64  # keys are read in multiples of this: a product of a new shape costs oneDNN 0.4 ms of preparation
@@ -119,13 +117,6 @@ def plain_engine(model: Transformer, tokenizer: Tokenizer) -> Engine:
     """An engine over the plain model, with the cache and the passes that suit its device."""
     runner = TorchRunner(model, known_tokens=tokenizer.vocab_size)
     return Engine(runner, tokenizer, pass_tokens=PASS_TOKENS[model.embedding.weight.device.type])
-
-
-def default_pages(config: ModelConfig, element_bytes: int) -> int:
-    """Pages within CACHE_BYTES, for at most 16 whole contexts and at least one."""
-    page_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * PAGE_TOKENS * element_bytes
-    context = -(-config.context_tokens // PAGE_TOKENS)
-    return max(min(CACHE_BYTES // page_bytes, 16 * context), context)
 
 
 class _Paged:

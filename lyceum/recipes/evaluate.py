@@ -18,7 +18,8 @@ from lyceum.eval.harness import Result, evaluate
 from lyceum.eval.task import Task
 from lyceum.eval.tasks import choice, classify, exact, text
 from lyceum.recipes import snippets
-from lyceum.recipes.load import load, locate
+from lyceum.recipes.load import load
+from lyceum.recipes.locate import locate
 from lyceum.recipes.texts import read_corpus
 
 RESULTS = "results.jsonl"  # one line a sample

@@ -12,7 +12,8 @@ from lyceum.core.run import Run
 from lyceum.data.rows import PackedRows
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.recipes.conversations import SENTIMENT, origin_of, read_conversations, tokenize
-from lyceum.recipes.load import load_base, locate
+from lyceum.recipes.load import load_base
+from lyceum.recipes.locate import locate
 from lyceum.recipes.training import Lesson, report, train_adapter
 from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss

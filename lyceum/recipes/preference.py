@@ -19,7 +19,8 @@ from lyceum.model.adapters.lora import LoraConfig
 from lyceum.recipes import alignment, snippets
 from lyceum.recipes.alignment import Alignment
 from lyceum.recipes.conversations import HAPPINESS, origin_of, read_preferences, tokenize_pair
-from lyceum.recipes.load import Loaded, load, load_base, locate
+from lyceum.recipes.load import Loaded, load, load_base
+from lyceum.recipes.locate import locate
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter
 from lyceum.train.loop import FitConfig

@@ -14,7 +14,8 @@ from lyceum.model.weights import load_folder
 from lyceum.quant.export import save
 from lyceum.quant.formats import quantize
 from lyceum.quant.receipt import receipt
-from lyceum.recipes.load import Loaded, load, locate
+from lyceum.recipes.load import Loaded, load
+from lyceum.recipes.locate import locate
 from lyceum.recipes.texts import read_corpus
 
 BITS = {"int8": 8, "int4": 4}

@@ -23,10 +23,11 @@ ASKED: list[Request] = []
 
 
 @dataclass(frozen=True)
-class FakeLoaded:
+class FakeSpeaker:
     name: str
     tokenizer: Letters | Tokenizer = Letters()
 
+    @property
     def engine(self) -> FakeEngine:
         engine = FakeEngine(lambda prompt: prompt.upper())
         engine.requests = ASKED
@@ -51,7 +52,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return fake_partner(engine, name=reference, context_tokens=200, num_parameters=3)
 
     monkeypatch.setattr(partner, "open_partner", open_fake)
-    monkeypatch.setattr(partner, "open_model", FakeLoaded)
+    monkeypatch.setattr(partner, "open_speaker", FakeSpeaker)
     monkeypatch.setattr(partner, "prepare", lambda reference: None)
     return names
 
@@ -194,7 +195,7 @@ def test_grammars_reach_the_engine(
 
 
 def test_beams_and_wishes_reach_the_engine(opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partner, "open_model", lambda name: FakeLoaded(name, byte_tokenizer()))
+    monkeypatch.setattr(partner, "open_speaker", lambda name: FakeSpeaker(name, byte_tokenizer()))
     words = [
         "--search",
         "Beam",

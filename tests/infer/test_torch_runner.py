@@ -5,8 +5,8 @@ import torch
 
 from lyceum.core.errors import CheckpointError
 from lyceum.infer.generate import all_logits
-from lyceum.infer.runner import PAGE_TOKENS, Runner, Span
-from lyceum.infer.torch_runner import TorchRunner, default_pages, plain_engine
+from lyceum.infer.runner import PAGE_TOKENS, Runner, Span, default_pages
+from lyceum.infer.torch_runner import TorchRunner, plain_engine
 from lyceum.model.config import Learned, Rope
 from tests.infer.tiny import byte_tokenizer, tiny_model
 
@@ -32,7 +32,7 @@ def scattered(source, num_rows, num_pages=24):
 
 def span(row, start, size, pages, **wishes):
     wishes.setdefault("num_logits", 0 if "targets" in wishes else size)
-    return Span(tokens=row[start : start + size], start=start, pages=pages, num_prompt=size, **wishes)
+    return Span(tokens=row[start : start + size], start=start, pages=pages, **wishes)
 
 
 @pytest.mark.parametrize("positions", [Rope(), Learned()])

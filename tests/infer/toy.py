@@ -94,7 +94,7 @@ class ToyRunner:
         written = set()
         for span in spans:
             end = span.start + len(span.tokens)
-            assert span.tokens and end <= len(span.pages) * PAGE_TOKENS and 0 <= span.num_prompt <= len(span.tokens)
+            assert span.tokens and end <= len(span.pages) * PAGE_TOKENS
             assert span.num_logits <= len(span.tokens) and len(span.targets) <= len(span.tokens)
             for page in span.pages[span.start // PAGE_TOKENS : -(-end // PAGE_TOKENS)]:
                 assert page not in written, f"page {page} is written to twice in a pass"

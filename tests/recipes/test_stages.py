@@ -13,7 +13,8 @@ from lyceum.core.run import Run
 from lyceum.model.adapters import lora
 from lyceum.recipes import finetune, preference, pretrain, quantize
 from lyceum.recipes.conversations import read_conversations, read_preferences, tokenize
-from lyceum.recipes.load import load, locate
+from lyceum.recipes.load import load
+from lyceum.recipes.locate import locate
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.tokenizer.train import TrainTokenizerConfig

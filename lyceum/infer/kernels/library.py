@@ -16,7 +16,6 @@ from lyceum.infer.kernels.code import Code
 from lyceum.infer.kernels.matrix import Activations, Format
 
 T = TypeVar("T")
-SOURCES = ("code.py", "matrix.py", "rows.py", "attention.py", "operations.py", "machine.py", "library.py")
 ROW_KERNELS: dict[str, tuple[int, Callable[[Code], None]]] = {
     "add": (3, rows.add),
     "rms": (6, rows.rms_norm),
@@ -141,6 +140,6 @@ def _key(needs: Needs) -> str:
         llvmlite.__version__,
         llvm.get_host_cpu_name(),
         sorted(llvm.get_host_cpu_features().items()),
-        *(Path(__file__).with_name(name).read_bytes() for name in SOURCES),
+        *(source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py"))),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

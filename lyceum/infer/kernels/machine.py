@@ -11,7 +11,8 @@ from enum import IntEnum
 from llvmlite import ir
 
 from lyceum.infer.kernels.code import I32, I64, Code, Value, Variable
-from lyceum.infer.kernels.operations import OPERATIONS, Row, State, word
+from lyceum.infer.kernels.layout import Row, State, word
+from lyceum.infer.kernels.operations import OPERATIONS
 
 CHUNK_BITS, PHASE_BITS = 20, 16
 OVER = (1 << PHASE_BITS) - 1  # the phase of a ticket between two jobs

@@ -11,27 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lyceum.infer.kernels.attending import attend, attention_scratch_bytes, merge
 from lyceum.infer.kernels.attention import STRETCH
 from lyceum.infer.kernels.blocks import num_panels
 from lyceum.infer.kernels.code import LANES
+from lyceum.infer.kernels.layout import Row, State
 from lyceum.infer.kernels.library import Library
 from lyceum.infer.kernels.matrix import BLOCK, DOT_COLUMNS, Activations, Format, panel_block_bytes, x_bytes
-from lyceum.infer.kernels.operations import (
-    OPERATIONS,
-    SETTINGS,
-    Row,
-    State,
-    activate,
-    attend,
-    attention_scratch_bytes,
-    best,
-    embed,
-    linear,
-    merge,
-    norm,
-    pick,
-    rotate,
-)
+from lyceum.infer.kernels.operations import OPERATIONS, SETTINGS, activate, best, embed, linear, norm, pick, rotate
 from lyceum.infer.kernels.pack import Floats, Packed, Weights
 from lyceum.model.config import FeedForwardKind, ModelConfig, Norm, Rope
 

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lyceum.core.errors import ConfigError
+from lyceum.infer.kernels.attending import QUERY_COLUMNS
 from lyceum.infer.kernels.attention import STRETCH
+from lyceum.infer.kernels.layout import State, Stretch
 from lyceum.infer.kernels.library import Needs, has_pair_products, open_library
 from lyceum.infer.kernels.machine import IDLE
 from lyceum.infer.kernels.matrix import Activations
-from lyceum.infer.kernels.operations import QUERY_COLUMNS, State, Stretch
 from lyceum.infer.kernels.pack import FLOATING, Weights, replace
 from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, value_vectors, why_not
 from lyceum.infer.kernels.team import Team
@@ -121,7 +122,10 @@ class KernelRunner:
         program = self._program
         stats = program.best_stats[:count]
         sums = stats[:, 0] + np.log(stats[:, 1])
-        return program.logits[:count, : self.vocab_size], program.best[:count].copy(), sums
+        logits = program.logits[:count, : self.vocab_size]
+        is_short = self._known < self.vocab_size  # some models have columns that no token of theirs uses
+        best = logits[:, : self._known].argmax(axis=1) if is_short else program.best[:count].copy()
+        return logits, best, sums
 
     def _scores_in_parts(
         self, places: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]

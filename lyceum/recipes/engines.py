@@ -1,0 +1,66 @@
+"""Open a model by any of its names to talk with it, by the shortest way: a .gguf file needs no torch on a CPU."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lyceum.catalog import sources
+from lyceum.infer.engine import Engine
+from lyceum.infer.kernels.gguf_weights import open_gguf
+from lyceum.infer.kernels.program import why_not
+from lyceum.infer.kernels.runner import KernelRunner
+from lyceum.infer.runner import default_pages
+from lyceum.model.config import ModelConfig
+from lyceum.model.count import count
+from lyceum.model.gguf import GgufFile
+from lyceum.model.gguf_config import read_config
+from lyceum.recipes.locate import locate
+from lyceum.tokenizer.tokenizer import Tokenizer
+
+PAGE_ELEMENT_BYTES = {False: 2, True: 4}  # of a key or value, exact or not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speaker:
+    """An engine with what a conversation needs to know of its model."""
+
+    name: str  # the reference it was opened by
+    engine: Engine
+    tokenizer: Tokenizer
+    config: ModelConfig
+
+    @property
+    def num_parameters(self) -> int:
+        """How large the model is."""
+        return count(self.config).total
+
+
+def open_file(reference: str, *, exact: bool = False) -> Speaker | None:
+    """An engine straight from a .gguf file, with the file's own bits; None for everything else, which needs torch."""
+    path = locate(reference).path
+    if path.suffix != ".gguf" or why_not(read_config(GgufFile.open(path))):
+        return None
+    config, weights = open_gguf(path, kept=kept_file(path))
+    tokenizer = Tokenizer.from_gguf(path)
+    runner = KernelRunner(
+        config,
+        weights,
+        cache=sources.cache_dir() / "kernels",
+        num_pages=default_pages(config, PAGE_ELEMENT_BYTES[exact]),
+        known_tokens=tokenizer.vocab_size,
+        exact=exact,
+    )
+    return Speaker(
+        name=reference,
+        engine=Engine(runner, tokenizer),
+        tokenizer=tokenizer,
+        config=config,
+    )
+
+
+def kept_file(path: Path) -> Path:
+    """Where the packed weights of a file are kept: beside it in the library, else in the cache."""
+    cache = sources.cache_dir()
+    if path.is_relative_to(cache):
+        return path.with_suffix(".packed")
+    return cache / "packed" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.packed"

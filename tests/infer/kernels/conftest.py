@@ -1,0 +1,26 @@
+"""Kernels compiled once for all tests of this folder: a second or two for each of the libraries they need."""
+
+import pytest
+
+from lyceum.infer.kernels.library import has_pair_products, open_library
+from tests.infer.kernels.calling import EXACT, SHORT
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Where compiled kernels are kept."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="session")
+def exact(cache):
+    """Kernels of every format for float32 activations and pages, in strips of two vectors."""
+    return open_library(EXACT, cache)
+
+
+@pytest.fixture(scope="session")
+def short(cache):
+    """Kernels of the integer formats for 16-bit activations, with pages of float16."""
+    if not has_pair_products():
+        pytest.skip("this processor does not multiply pairs of 16-bit numbers")
+    return open_library(SHORT, cache)
