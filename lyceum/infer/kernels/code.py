@@ -300,8 +300,8 @@ class Code:
         return Value(self, self.builder.extract_element(vector.raw, ir.Constant(I32, 0)))
 
     def exp(self, x: Value) -> Value:
-        """e^x in float32, within 2 units of the last place; 0 below -87, e^88 above 88."""
-        inside = self.minimum(self.maximum(x, self.constant(x.kind, -87.0)), self.constant(x.kind, 88.0))
+        """e^x in float32, within 2 units of the last place; 0 below -87, e^88 above 88, NaN of NaN."""
+        inside = self.minimum(self.constant(x.kind, 88.0), self.maximum(self.constant(x.kind, -87.0), x))
         whole = self.call(f"llvm.roundeven.v{LANES}f32", x.kind, inside * LOG2E)
         # The rest is taken from x itself, ln 2 in two parts: x log2(e) - whole would have lost bits for large x.
         rest = self.fma(whole, self.constant(x.kind, -0.693145751953125), inside)

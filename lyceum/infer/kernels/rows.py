@@ -164,7 +164,7 @@ def best(code: Code) -> None:
     The sum is of e^(score - largest) over all before `limit`; NaN when any score is.
     """
     row, vectors, limit, stats, index = code.arguments
-    largest, where, nans = code.variable(FLOATS, float("-inf")), code.variable(INTS), code.variable(FLOATS)
+    largest, where = code.variable(FLOATS, float("-inf")), code.variable(INTS)
     lanes = code.constant(INTS, list(range(LANES)))
     with code.loop(vectors) as number:
         value = _before(code, row, number, limit, float("-inf"))
@@ -179,9 +179,8 @@ def best(code: Code) -> None:
     with code.loop(vectors) as number:
         value = _before(code, row, number, limit, float("-inf"))
         total.set(total.get() + code.exp(value - code.splat(top)))
-        nans.set(nans.get() + _before(code, row, number, limit, 0.0) * 0.0)
     code.store(top, stats)
-    code.store(code.across(total.get() + nans.get(), "add"), stats, offset=4)
+    code.store(code.across(total.get(), "add"), stats, offset=4)
     code.store(Value(code, code.builder.sext(first.raw, I64)), index)
 
 
