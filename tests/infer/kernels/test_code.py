@@ -92,7 +92,8 @@ def test_operators_follow_the_kind_of_number():
         towards_zero = int(x / y)
         unsigned = (x % 2**64) >> 3
         assert whole.tolist() == [
-            x + y, x - y, x * y, towards_zero, x & y, x | y, x << 3, unsigned, x >> 3, max(x, y), min(x, y), x + 1, 2 * x,
+            x + y, x - y, x * y, towards_zero, x & y, x | y, x << 3, unsigned, x >> 3,
+            max(x, y), min(x, y), x + 1, 2 * x,
         ]  # fmt: skip
         np.testing.assert_allclose(real, [x + y, x - y, x * y, x / y, x * y + x, x + 1, x / 2], rtol=1e-7)
 
