@@ -89,13 +89,12 @@ def num_panels(rows: int) -> int:
     return -(-rows // (LANES * TILE_PANELS)) * TILE_PANELS
 
 
-def pack(parts: list[Coded], out: Bytes | None = None) -> Bytes:
+def pack(parts: list[Coded]) -> Bytes:
     """Matrices of one format, the rows of one below those of the other, as (P, B, bytes of a block)."""
     form, columns = parts[0].form, parts[0].codes.shape[1]
     rows = sum(len(part.codes) for part in parts)
     panels, blocks = num_panels(rows), columns // BLOCK
-    if out is None:
-        out = np.empty((panels, blocks, form.block_bytes), np.uint8)
+    out = np.empty((panels, blocks, form.block_bytes), np.uint8)
     codes = _panels([part.codes for part in parts], panels).reshape(panels, LANES, blocks, BLOCK)
     words = _words(form, codes.transpose(0, 2, 3, 1))
     out[:, :, : form.code_bytes] = words.view(np.uint8).reshape(panels, blocks, form.code_bytes)

@@ -95,27 +95,28 @@ def pack_product(parts: list[Coded]) -> Packed:
 def replace(config: ModelConfig, weights: Weights, changes: Mapping[str, Floats]) -> None:
     """Put other numbers in the place of some weights, by the model's names; they are rounded to the format held.
 
-    CheckpointError for an unknown name or another shape, ConfigError when the weights held are integers.
+    CheckpointError for an unknown name or another shape, ConfigError when the weights held are integers; then none is
+    changed.
     """
-    places = _places(config, weights)
-    vectors = {theirs: ours for ours, theirs in vector_names(config).items()}
+    places, vectors = _places(config, weights), _vectors(config, weights)
     for name, change in changes.items():
         if name in places:
-            packed, first, rows = places[name]
+            packed, _, rows = places[name]
             _check_shape(name, change, (rows, packed.columns))
             if packed.form.codes not in FLOATING:
                 raise ConfigError(
                     f"{name} is held as {packed.form.codes}; open the model as floats to change its weights"
                 )
-            _write(packed, first, change)
         elif name in vectors:
-            _check_shape(name, change, weights.vectors[vectors[name]].shape)
-            weights.vectors[vectors[name]][:] = change
-        elif name == "position_embedding.weight" and weights.positions is not None:
-            _check_shape(name, change, weights.positions.shape)
-            weights.positions[:] = change
-        elif not _replace_bias(config, weights, name, change):
+            _check_shape(name, change, vectors[name].shape)
+        else:
             raise CheckpointError(f"the model has no weight {name!r}{suggestion(name, [*places, *vectors])}")
+    for name, change in changes.items():
+        if name in places:
+            packed, first, _ = places[name]
+            _write(packed, first, change)
+        else:
+            vectors[name][:] = change
 
 
 def _places(config: ModelConfig, weights: Weights) -> dict[str, tuple[Packed, int, int]]:
@@ -135,6 +136,20 @@ def _places(config: ModelConfig, weights: Weights) -> dict[str, tuple[Packed, in
     return places
 
 
+def _vectors(config: ModelConfig, weights: Weights) -> dict[str, Floats]:
+    """Norms, biases and learned positions by the model's names, as they are held."""
+    found = {theirs: weights.vectors[ours] for ours, theirs in vector_names(config).items()}
+    places = _places(config, weights)
+    for product, modules in product_parts(config).items():
+        if f"{product}.bias" in weights.vectors:
+            for module in modules:
+                _, first, rows = places[f"{module}.weight"]
+                found[f"{module}.bias"] = weights.vectors[f"{product}.bias"][first : first + rows]
+    if weights.positions is not None:
+        found["position_embedding.weight"] = weights.positions
+    return found
+
+
 def _write(packed: Packed, first: int, numbers: Floats) -> None:
     rows = np.arange(first, first + len(numbers))
     panel = blocks.pack([_as_format(blocks.from_numbers(numbers), packed.form)])
@@ -142,19 +157,6 @@ def _write(packed: Packed, first: int, numbers: Floats) -> None:
     change = panel.view(np.uint32).reshape(len(panel), packed.columns // BLOCK, -1, 16)
     source = np.arange(len(numbers))
     words[rows // 16, :, :, rows % 16] = change[source // 16, :, :, source % 16]
-
-
-def _replace_bias(config: ModelConfig, weights: Weights, name: str, change: Floats) -> bool:
-    module, _, kind = name.rpartition(".")
-    for product, modules in product_parts(config).items():
-        bias = weights.vectors.get(f"{product}.bias")
-        if kind == "bias" and module in modules and bias is not None:
-            places = _places(config, weights)
-            _, first, rows = places[f"{module}.weight"]
-            _check_shape(name, change, (rows,))
-            bias[first : first + rows] = change
-            return True
-    return False
 
 
 def _check_shape(name: str, change: Floats, expected: tuple[int, ...]) -> None:

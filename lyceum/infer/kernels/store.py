@@ -6,6 +6,7 @@ metadata. It is a copy that may be deleted; one of another layout or of a change
 
 import json
 import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -46,16 +47,23 @@ def write(path: Path, weights: Weights, *, made_of: str) -> None:
 
 
 def read(path: Path, *, made_of: str) -> Weights | None:
-    """Kept weights; None when there are none, or of something else, or damaged."""
+    """Kept weights; None when there are none, or of something else, or the file is damaged.
+
+    That is seen by its head and its size: a flipped bit of a weight is not.
+    """
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+            whole = os.fstat(file.fileno()).st_size
+            header = json.loads(file.read(min(whole, struct.unpack("<Q", file.read(8))[0])))
             metadata = header.pop("__metadata__")
             if metadata["made_of"] != made_of:
                 return None
-            memory = _read_rest(file.fileno(), file.tell(), max(entry["data_offsets"][1] for entry in header.values()))
+            size = max(entry["data_offsets"][1] for entry in header.values())
+            if file.tell() + size != whole:
+                return None
+            memory = _read_rest(file.fileno(), file.tell(), size)
         return _weights(header, json.loads(metadata["products"]), memory)
-    except (OSError, ValueError, KeyError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
 
 
