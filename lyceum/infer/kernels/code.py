@@ -237,10 +237,9 @@ class Code:
         found = self.builder.cmpxchg(place, old.raw, new.raw, "acq_rel", "acquire")
         return Value(self, self.builder.extract_value(found, 1))
 
-    def raise_by_one(self, address: Value) -> Value:
-        """Count one more; the number before."""
-        one = ir.Constant(I64, 1)
-        return Value(self, self.builder.atomic_rmw("add", self._pointer(address, I64, 0), one, "acq_rel"))
+    def raise_by(self, address: Value, more: Value) -> Value:
+        """Count so many more; the number before."""
+        return Value(self, self.builder.atomic_rmw("add", self._pointer(address, I64, 0), more.raw, "acq_rel"))
 
     def splat(self, value: Value) -> Value:
         """The same number in all lanes."""

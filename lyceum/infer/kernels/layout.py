@@ -8,11 +8,12 @@ from lyceum.infer.kernels.code import I64, Code, Value
 class State(IntEnum):
     """Words of the state: what a pass is about, and where its arrays are."""
 
-    TICKET = 0  # job, phase and next chunk in one word; alone in its cache line
-    DONE = 8  # chunks of the phase that are finished; alone in its cache line
-    WAITED = 16  # how often a thread found nothing to do for long
+    TICKET = 0  # job, phase and next item in one word; alone in its cache line
+    DONE = 8  # items of the phase that are finished; alone in its cache line
+    WAITED = 16  # how often the leader found nothing to do for long
     PROGRAM = 24
     NUM_PHASES = 25
+    THREADS = 39  # how many are expected: whoever is free takes such a part of a phase's items that are left
     SCRATCH = 26  # address and bytes of each thread's scratch memory
     SCRATCH_BYTES = 27
     NUM_TOKENS = 28
@@ -47,9 +48,8 @@ class Row(IntEnum):
     OPERATION = 0
     COUNT = 1  # the word of the state that counts its items, or 0 for FIXED
     FIXED = 2
-    GRAIN = 3  # items a chunk
-    SERIAL = 4  # with so few items whoever ended the phase before does this one too
-    FIRST = 5  # of its own words
+    SERIAL = 3  # with so few items whoever ended the phase before does this one too
+    FIRST = 4  # of its own words
     SIZE = 24
 
 

@@ -1,8 +1,9 @@
 """How threads share a pass: phases, one after the other, cut into chunks that whoever is free takes.
 
-There is no barrier and no number of threads: one word, the ticket, holds job, phase and next chunk. A thread takes a
-chunk by raising the ticket; whoever finishes a phase's last chunk opens the next phase, doing small ones itself. A
-thread that comes late, or that the system has put aside, delays the others by at most the chunk it holds.
+There is no barrier: one word, the ticket, holds job, phase and next item. A thread takes a share of the items that are
+left, by raising the ticket; shares become smaller, so that all end together. Whoever finishes a phase's last item opens
+the next phase, doing small ones itself. A thread that comes late, or that the system has put aside, delays the others
+by at most the share it holds.
 """
 
 import platform
@@ -14,9 +15,9 @@ from lyceum.infer.kernels.code import I32, I64, Code, Value, Variable
 from lyceum.infer.kernels.layout import Row, State, word
 from lyceum.infer.kernels.operations import OPERATIONS
 
-CHUNK_BITS, PHASE_BITS = 20, 16
+ITEM_BITS, PHASE_BITS = 20, 16
 OVER = (1 << PHASE_BITS) - 1  # the phase of a ticket between two jobs
-IDLE = OVER << CHUNK_BITS  # the first ticket
+IDLE = OVER << ITEM_BITS  # the first ticket
 SPINS_BEFORE_YIELDING = 2000  # about 20 microseconds; then the processor is given to whoever else wants it
 YIELD = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
 
@@ -29,7 +30,7 @@ class Role(IntEnum):
 
 
 def work(code: Code) -> None:
-    """Take chunks until the pass is done (LEADER) or there was none for `patience` spins (HELPER).
+    """Take shares until the pass is done (LEADER) or there was none for `patience` spins (HELPER).
 
     Arguments: state, thread, role, patience.
     """
@@ -37,7 +38,7 @@ def work(code: Code) -> None:
     idle = code.variable(I64)
     with code.forever() as out:
         ticket = code.load_shared(state + 8 * State.TICKET)
-        phase = (ticket >> CHUNK_BITS) & OVER
+        phase = (ticket >> ITEM_BITS) & OVER
         is_over = phase.is_equal(OVER)
         with code.when(is_over):
             with code.when(role.is_equal(Role.LEADER)):
@@ -47,14 +48,15 @@ def work(code: Code) -> None:
             _wait(code, idle)
         with code.when(is_over.is_equal(0)):
             row = _row(code, state, phase)
-            items, grain = count(code, state, row), code.load(row, I64, offset=8 * Row.GRAIN, align=8)
-            begin = (ticket & ((1 << CHUNK_BITS) - 1)) * grain
-            is_left = begin.is_less(items)
-            with code.when(is_left), code.when(code.exchange(state + 8 * State.TICKET, ticket, ticket + 1)):
+            items, begin = count(code, state, row), ticket & ((1 << ITEM_BITS) - 1)
+            left = items - begin
+            is_left = code.constant(I64, 0).is_less(left)
+            size = code.maximum(left / word(code, state, State.THREADS), code.constant(I64, 1))
+            with code.when(is_left), code.when(code.exchange(state + 8 * State.TICKET, ticket, ticket + size)):
                 idle.set(code.constant(I64, 0))
-                code.invoke("operate", state, row, begin, code.minimum(begin + grain, items), thread)
-                done = code.raise_by_one(state + 8 * State.DONE) + 1
-                with code.when(done.is_equal((items + grain - 1) / grain)):
+                code.invoke("operate", state, row, begin, begin + size, thread)
+                done = code.raise_by(state + 8 * State.DONE, size) + size
+                with code.when(done.is_equal(items)):
                     code.invoke("advance", state, phase + 1, thread)
             with code.when(is_left.is_equal(0)):
                 _wait(code, idle)
@@ -76,16 +78,16 @@ def advance(code: Code) -> None:
         code.invoke("operate", state, row, 0, items, thread)
         phase.set(phase.get() + 1)
     code.store_shared(state + 8 * State.DONE, code.constant(I64, 0))
-    job = code.load_shared(state + 8 * State.TICKET) >> (CHUNK_BITS + PHASE_BITS)
-    code.store_shared(state + 8 * State.TICKET, (job << CHUNK_BITS + PHASE_BITS) | (phase.get() << CHUNK_BITS))
+    job = code.load_shared(state + 8 * State.TICKET) >> (ITEM_BITS + PHASE_BITS)
+    code.store_shared(state + 8 * State.TICKET, (job << ITEM_BITS + PHASE_BITS) | (phase.get() << ITEM_BITS))
 
 
 def begin(code: Code) -> None:
     """Start the next job, the program's first phase. Arguments: state, thread."""
     state, thread = code.arguments
-    job = (code.load_shared(state + 8 * State.TICKET) >> (CHUNK_BITS + PHASE_BITS)) + 1
+    job = (code.load_shared(state + 8 * State.TICKET) >> (ITEM_BITS + PHASE_BITS)) + 1
     # Nobody else acts until `advance` opens the first phase that is worth sharing.
-    code.store_shared(state + 8 * State.TICKET, (job << CHUNK_BITS + PHASE_BITS) | IDLE)
+    code.store_shared(state + 8 * State.TICKET, (job << ITEM_BITS + PHASE_BITS) | IDLE)
     code.invoke("advance", state, 0, thread)
 
 
@@ -116,5 +118,6 @@ def _wait(code: Code, idle: Variable) -> None:
         code.call("llvm.x86.sse2.pause", ir.VoidType())
     spins = idle.get()
     with code.when((spins - spins / SPINS_BEFORE_YIELDING * SPINS_BEFORE_YIELDING).is_equal(0)):
-        code.raise_by_one(code.arguments[0] + 8 * State.WAITED)
+        with code.when(code.arguments[2].is_equal(Role.LEADER)):
+            code.raise_by(code.arguments[0] + 8 * State.WAITED, code.constant(I64, 1))
         code.call(YIELD, I32)

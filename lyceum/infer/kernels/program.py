@@ -24,7 +24,6 @@ from lyceum.model.config import FeedForwardKind, ModelConfig, Norm, Rope
 
 SPARE_ROWS = 8  # kernels write up to so many rows too much
 FEW_TOKENS = 2  # phases of so few tokens are not worth sharing
-CHUNKS = 6  # of a product, each thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ class Program:
         table = self.weights.positions
         embedding = self.weights.embedding
         self._add(
-            embed, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            embed, State.NUM_TOKENS, serial=FEW_TOKENS,
             x=_at(self.x), x_step=_step(self.x), embedding=_at(embedding.data), panel_bytes=_panel(embedding),
             blocks=embedding.columns // BLOCK, read_row=self.library[f"row_{embedding.form.name}"],
             positions_table=0 if table is None else self._keep(table), vectors=config.dim // LANES,
@@ -182,7 +181,7 @@ class Program:
         constants = np.array([config.norm_eps, 1 / config.dim], np.float32)
         bias = vectors.get(f"{name}.bias")
         self._add(
-            norm, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            norm, State.NUM_TOKENS, serial=FEW_TOKENS,
             x=_at(self.x), x_step=_step(self.x), y=_at(self.added) if added else 0, y_step=_step(self.added),
             bias=self._vector(f"{added}.bias"), norm=self.library["rms" if config.norm is Norm.RMS else "layer"],
             weight=self._vector(f"{name}.weight"), norm_bias=0 if bias is None else self._keep(bias),
@@ -195,7 +194,7 @@ class Program:
         packed = self.weights.products[name]
         groups = len(packed.data) // 2
         self._add(
-            linear, 0, fixed=groups, grain=max(1, groups // (CHUNKS * self.room.threads)),
+            linear, 0, fixed=groups,
             columns=count, weights=_at(packed.data), panel_bytes=_panel(packed), blocks=packed.columns // BLOCK,
             x=_at(self.codes), x_step=self._activations(packed.columns)["out_step"], sums=_at(self.sums),
             sums_step=_step(self.sums), out=_at(out), out_step=_step(out), dots=self._tables[packed.form],
@@ -212,21 +211,21 @@ class Program:
             "heads": config.num_heads,
         }  # fmt: skip
         self._add(
-            rotate, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            rotate, State.NUM_TOKENS, serial=FEW_TOKENS,
             x=_at(self.qkv), x_step=_step(self.qkv), bias=self._vector(f"{layer}.qkv.bias"),
             vectors=heads * config.head_dim // LANES,
             angles=_at(self.angles) if isinstance(config.positions, Rope) else 0, **shared,
         )  # fmt: skip
         strip = value_vectors(config) * LANES
         self._add(
-            attend, State.NUM_GROUPS, grain=1, serial=0,
+            attend, State.NUM_GROUPS, serial=0,
             x=_at(self.qkv), x_step=_step(self.qkv), share=config.num_heads // config.num_kv_heads,
             scale=self._keep(np.array([config.head_dim**-0.5], np.float32)), stats=_at(self.part_stats),
             mixed=_at(self.part_mixed), strips=pages.width // strip, strip=strip, **shared,
         )  # fmt: skip
         width = config.num_heads * config.head_dim
         self._add(
-            merge, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            merge, State.NUM_TOKENS, serial=FEW_TOKENS,
             stats=_at(self.part_stats), mixed=_at(self.part_mixed), heads=config.num_heads, width=config.head_dim,
             padded=pages.width, out=_at(self.codes), blocks=width // BLOCK, **self._activations(width),
         )  # fmt: skip
@@ -234,7 +233,7 @@ class Program:
     def _activate(self, layer: int) -> None:
         config = self.config
         self._add(
-            activate, State.NUM_TOKENS, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            activate, State.NUM_TOKENS, serial=FEW_TOKENS,
             x=_at(self.inner), x_step=_step(self.inner), bias=self._vector(f"{layer}.inner.bias"),
             bias_vectors=self.weights.products[f"{layer}.inner"].rows // LANES, up=config.ffn_dim * 4,
             activation=self.library[config.feed_forward], vectors=config.ffn_dim // LANES, out=_at(self.codes),
@@ -244,13 +243,13 @@ class Program:
     def _head(self) -> None:
         config = self.config
         self._add(
-            pick, State.NUM_WANTED, grain=FEW_TOKENS, serial=FEW_TOKENS,
+            pick, State.NUM_WANTED, serial=FEW_TOKENS,
             x=_at(self.hidden), x_step=_step(self.hidden), blocks=config.dim // BLOCK, out=_at(self.codes),
             **self._activations(config.dim),
         )  # fmt: skip
         self._linear("head", self.logits, State.NUM_WANTED)
         self._add(
-            best, State.NUM_WANTED, grain=1, serial=1,
+            best, State.NUM_WANTED, serial=1,
             x=_at(self.logits), x_step=_step(self.logits), vectors=self.logits.shape[1] // LANES,
             limit=config.vocab_size, stats=_at(self.best_stats), index=_at(self.best),
         )  # fmt: skip
@@ -260,12 +259,10 @@ class Program:
             "out_step": width // BLOCK * x_bytes(self.act), "sums": _at(self.sums), "sums_step": _step(self.sums),
         }  # fmt: skip
 
-    def _add(
-        self, operation: Callable[..., None], count: int, *, fixed: int = 0, grain: int, serial: int = 0, **own: int
-    ) -> None:
+    def _add(self, operation: Callable[..., None], count: int, *, fixed: int = 0, serial: int = 0, **own: int) -> None:
         names = SETTINGS[operation].split()
         assert set(names) == own.keys(), set(names) ^ own.keys()
-        words = [OPERATIONS.index(operation), int(count), fixed, grain, serial, *(own[name] for name in names)]
+        words = [OPERATIONS.index(operation), int(count), fixed, serial, *(own[name] for name in names)]
         self._rows.append(words + [0] * (Row.SIZE - len(words)))
 
     def _dot_table(self, form: Format) -> int:

@@ -13,7 +13,8 @@ from lyceum.infer.kernels.library import Library
 from lyceum.infer.kernels.machine import Role
 
 HELPER_PATIENCE = 60_000  # spins, about a millisecond: the time between two tokens
-CROWDED_WAITS = 8  # waits of more than 20 microseconds in a short pass: somebody else uses our processors
+CROWDED_WAITS = 8  # the leader's, of more than 20 microseconds each, in a short pass
+CROWDED_PASSES = 4  # one after the other: somebody else uses our processors
 ALONE_PASSES = 64  # for so many passes the caller then works alone
 
 
@@ -26,7 +27,7 @@ class Team:
         work = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(library["work"])
         self._begin, self._work, self._state = begin, work, state
         self._address = state.ctypes.data
-        self._alone = 0
+        self._alone = self._crowded = 0
         self._parked = [_Parked() for _ in range(num_threads - 1)]
         for number, parked in enumerate(self._parked, start=1):
             helper = (parked, work, library, state, number)
@@ -35,16 +36,21 @@ class Team:
 
     def run(self, *, is_short: bool) -> None:
         """Do one pass. When processors are taken by others during short ones, the helpers stay out for a while."""
-        if self._alone:
+        is_alone = not self._parked or (is_short and self._alone > 0)
+        if is_alone:
             self._alone -= 1
         else:
             for parked in self._parked:
                 parked.wake()
+        self._state[State.THREADS] = 1 if is_alone else self.num_threads
         waited = int(self._state[State.WAITED])
         self._begin(self._address, 0)
         self._work(self._address, 0, int(Role.LEADER), 0)
-        if is_short and self._state[State.WAITED] - waited >= CROWDED_WAITS:
-            self._alone = ALONE_PASSES
+        if is_short and not is_alone:
+            is_crowded = self._state[State.WAITED] - waited >= CROWDED_WAITS
+            self._crowded = self._crowded + 1 if is_crowded else 0
+            if self._crowded == CROWDED_PASSES:
+                self._crowded, self._alone = 0, ALONE_PASSES
 
 
 class _Parked:
