@@ -213,7 +213,7 @@ class Program:
         self._add(
             rotate, State.NUM_TOKENS, serial=FEW_TOKENS,
             x=_at(self.qkv), x_step=_step(self.qkv), bias=self._vector(f"{layer}.qkv.bias"),
-            vectors=heads * config.head_dim // LANES,
+            vectors=-(-heads * config.head_dim // LANES),
             angles=_at(self.angles) if isinstance(config.positions, Rope) else 0, **shared,
         )  # fmt: skip
         strip = value_vectors(config) * LANES

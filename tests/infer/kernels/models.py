@@ -42,7 +42,7 @@ def random_model(config, *, seed=0):
                 parameter.normal_(std=0.5 if "embedding" in name else parameter.shape[-1] ** -0.5)
             else:
                 parameter.normal_(mean=0.0 if name.endswith("bias") else 1.0, std=0.2)
-    return model
+    return model.requires_grad_(False)
 
 
 def rounded(model, name="Q4_1"):
@@ -65,7 +65,7 @@ def rounded(model, name="Q4_1"):
 
 def text(count, *, vocab_size=97, seed=0):
     """Random tokens."""
-    return np.random.default_rng(seed).integers(0, vocab_size, count).tolist()
+    return tuple(np.random.default_rng(seed).integers(0, vocab_size, count).tolist())
 
 
 def span(tokens, start, end, pages, **wishes):

@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_changed():
         assert "\n" not in str(caught.value)
         for name, found in everything(GPT2, weights).items():
             np.testing.assert_array_equal(found, before[name], err_msg=name)
-    with pytest.raises(CheckpointError, match="no weight 'blocks.0.attention.query.bias'"):
+    with pytest.raises(CheckpointError, match="no weight 'blocks"):
         replace(LLAMA, packed_of(random_model(LLAMA)), {"blocks.0.attention.query.bias": np.zeros(32, np.float32)})
 
 
