@@ -19,12 +19,21 @@ settings.load_profile("repeatable")
 install_import_hook([f"lyceum.{folder}" for folder in CHECKED], "beartype.beartype")
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where kernels are kept that were compiled: seconds each, so once for all tests."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, compiled: Path) -> None:
     """Runs go to the test's folder; the cache too, except for tests that use real downloads."""
     monkeypatch.setenv("LYCEUM_RUNS", str(tmp_path / "runs"))
     if not {"slow", "reference"} & {mark.name for mark in request.node.iter_markers()}:
-        monkeypatch.setenv("LYCEUM_CACHE", str(tmp_path / "cache"))
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        (cache / "kernels").symlink_to(compiled)
+        monkeypatch.setenv("LYCEUM_CACHE", str(cache))
         monkeypatch.setenv("LYCEUM_OFFLINE", "1")
 
 
