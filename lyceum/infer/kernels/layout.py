@@ -11,8 +11,8 @@ class State(IntEnum):
     TICKET = 0  # job, phase and next item in one word; alone in its cache line
     DONE = 8  # items of the phase that are finished; alone in its cache line
     WAITED = 16  # how often the leader found nothing to do for long
-    PROGRAM = 24
-    NUM_PHASES = 25
+    FIRST_PHASE = 24  # of this pass
+    NUM_PHASES = 25  # the first that is not of this pass any more
     THREADS = 39  # how many are expected: whoever is free takes such a part of a phase's items that are left
     SCRATCH = 26  # address and bytes of each thread's scratch memory
     SCRATCH_BYTES = 27
@@ -27,7 +27,7 @@ class State(IntEnum):
     FIRST_PART = 36  # (T,) where each token's attention results begin
     NUM_PARTS = 37  # (T,)
     NUM_GROUPS = 38  # an item for each key head of each stretch
-    SIZE = 48
+    SIZE = 48  # what follows is the program, a row for each phase
 
 
 class Stretch(IntEnum):

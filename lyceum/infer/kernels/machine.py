@@ -83,12 +83,12 @@ def advance(code: Code) -> None:
 
 
 def begin(code: Code) -> None:
-    """Start the next job, the program's first phase. Arguments: state, thread."""
+    """Start the next job with its first phase. Arguments: state, thread."""
     state, thread = code.arguments
     job = (code.load_shared(state + 8 * State.TICKET) >> (ITEM_BITS + PHASE_BITS)) + 1
     # Nobody else acts until `advance` opens the first phase that is worth sharing.
     code.store_shared(state + 8 * State.TICKET, (job << ITEM_BITS + PHASE_BITS) | IDLE)
-    code.invoke("advance", state, 0, thread)
+    code.invoke("advance", state, word(code, state, State.FIRST_PHASE), thread)
 
 
 def operate(code: Code) -> None:
@@ -108,7 +108,8 @@ def count(code: Code, state: Value, row: Value) -> Value:
 
 
 def _row(code: Code, state: Value, phase: Value) -> Value:
-    return word(code, state, State.PROGRAM) + phase * (8 * Row.SIZE)
+    """Where a phase's row is: in the state, so that a thread which comes late finds it, whatever its ticket says."""
+    return state + 8 * State.SIZE + phase * (8 * Row.SIZE)
 
 
 def _wait(code: Code, idle: Variable) -> None:

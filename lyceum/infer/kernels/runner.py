@@ -64,21 +64,21 @@ class KernelRunner:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self._pool_memory.madvise(mmap.MADV_HUGEPAGE)
         self._pool = np.frombuffer(self._pool_memory, np.uint8).reshape(num_pages, self._pages.page_bytes)
-        self._state = _aligned(State.SIZE)
+        room = Room(tokens=PASS_TOKENS, wanted=WANTED_ROWS, parts=PASS_TOKENS, tables=TABLES, threads=self._threads)
+        program = self._program_for(room)
+        self._state = _aligned(State.SIZE + program.words.size)
         self._state[State.TICKET] = IDLE
         self._team = Team(self._library, self._state, num_threads=self._threads)
-        self._make_room(
-            Room(tokens=PASS_TOKENS, wanted=WANTED_ROWS, parts=PASS_TOKENS, tables=TABLES, threads=self._threads)
-        )
+        self._use(program)
 
     def run(self, spans: Sequence[Span]) -> Outcome:
         """Read the spans in one pass."""
         self._place(spans)
         places, targets = self._wanted_of(spans)
         state, program = self._state, self._program
-        state[State.NUM_PHASES] = program.num_layer_phases
+        state[State.FIRST_PHASE], state[State.NUM_PHASES] = 0, program.num_layer_phases
         if 0 < len(places) <= WANTED_ROWS:
-            state[State.NUM_PHASES] += self._want(places)
+            self._want(places)
         self._team.run(is_short=bool(state[State.NUM_TOKENS] <= SHORT_PASS))
         if len(places) <= WANTED_ROWS:
             logits, best, sums = self._scores(len(places))
@@ -112,11 +112,10 @@ class KernelRunner:
             changes[name] = change.astype(np.float32, copy=False)
         replace(self.config, self.weights, changes)
 
-    def _want(self, places: npt.NDArray[np.int64]) -> int:
-        """Ask for the scores after these tokens; how many phases that takes."""
+    def _want(self, places: npt.NDArray[np.int64]) -> None:
+        """Ask for the scores after these tokens, the program's last phases."""
         self._wanted[: len(places)] = places
-        self._state[State.NUM_WANTED] = len(places)
-        return len(self._program.words) - self._program.num_layer_phases
+        self._state[State.NUM_WANTED], self._state[State.NUM_PHASES] = len(places), len(self._program.words)
 
     def _scores(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         program = self._program
@@ -135,14 +134,13 @@ class KernelRunner:
         is_scored = bool((targets >= 0).all())
         logits = np.empty((len(places), 1 if is_scored else self.vocab_size), np.float32)
         best, sums = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
-        state[State.PROGRAM] = program.words[program.num_layer_phases :].ctypes.data
+        state[State.FIRST_PHASE] = program.num_layer_phases
         for start in range(0, len(places), WANTED_ROWS):
             some = slice(start, start + WANTED_ROWS)
-            state[State.NUM_PHASES] = self._want(places[some])
+            self._want(places[some])
             self._team.run(is_short=False)
             rows, best[some], sums[some] = self._scores(len(places[some]))
             logits[some] = np.take_along_axis(rows, targets[some, None], axis=1) if is_scored else rows
-        state[State.PROGRAM] = program.words.ctypes.data
         return logits, best, sums
 
     def _hidden_of(self, spans: Sequence[Span]) -> list[npt.NDArray[np.float32]]:
@@ -176,6 +174,7 @@ class KernelRunner:
             self._program.turn(end)
             used = -(-end // PAGE_TOKENS)
             table = self._tables[entry : entry + used + BEHIND]
+            assert len(span.pages) >= used, f"{len(span.pages)} pages for {end} tokens"
             table[:used] = span.pages[:used]
             table[:used] *= page_bytes
             table[used:] = table[used - 1]
@@ -224,21 +223,22 @@ class KernelRunner:
             parts += count if count >= LONG_SPAN else count * num_stretches(span.start + count)
             tables += (span.start + count) // PAGE_TOKENS + 1 + BEHIND
         if tokens > room.tokens or parts > room.parts or tables > room.tables:
-            self._make_room(
-                Room(
-                    tokens=max(tokens, room.tokens),
-                    wanted=room.wanted,
-                    parts=max(parts, room.parts),
-                    tables=max(tables, 2 * room.tables),
-                    threads=room.threads,
-                )
+            larger = Room(
+                tokens=max(tokens, room.tokens),
+                wanted=room.wanted,
+                parts=max(parts, room.parts),
+                tables=max(tables, 2 * room.tables),
+                threads=room.threads,
             )
+            self._use(self._program_for(larger))
 
-    def _make_room(self, room: Room) -> None:
+    def _program_for(self, room: Room) -> Program:
         pool = self._pool.ctypes.data
-        self._program = Program(
-            self.config, self.weights, self._library, room, act=self._act, pages=self._pages, pool=pool
-        )
+        return Program(self.config, self.weights, self._library, room, act=self._act, pages=self._pages, pool=pool)
+
+    def _use(self, program: Program) -> None:
+        self._program, room = program, program.room
+        self._state[State.SIZE :] = program.words.ravel()
         self._scratch = _aligned(self._program.scratch_bytes * self._threads // 8)
         self._tokens, self._positions, self._token_pages, self._first_part, self._num_parts = np.zeros(
             (5, room.tokens), np.int64
@@ -247,7 +247,6 @@ class KernelRunner:
         self._tables = np.zeros(room.tables, np.int64)
         self._stretches = np.zeros((room.parts, len(Stretch)), np.int64)
         for name, value in {
-            State.PROGRAM: self._program.words.ctypes.data,
             State.SCRATCH: self._scratch.ctypes.data,
             State.SCRATCH_BYTES: self._program.scratch_bytes,
             State.TOKENS: self._tokens.ctypes.data,

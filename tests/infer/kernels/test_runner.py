@@ -153,7 +153,7 @@ def test_room_grows_when_a_pass_is_larger_than_any_before(runner_of, llama):
     tokens = text(600)
     alone = read_whole(runner, tokens)
     pages = [list(range(40 * row, 40 * row + 38)) for row in range(4)]
-    assert 4 * 600 > PASS_TOKENS
+    assert PASS_TOKENS < 4 * 600
     outcome = runner.run([span(tokens, 0, 600, own, num_logits=1) for own in pages])
     for logits in outcome.logits:
         np.testing.assert_array_equal(logits, alone[-1])
@@ -188,7 +188,7 @@ def test_new_weights_are_the_ones_that_answer(runner_of, llama):
     runner.load(other.state_dict())
     np.testing.assert_allclose(read_whole(runner, tokens), all_logits(other, tokens), atol=ALLOWED)
     np.testing.assert_array_equal(read_whole(runner_of(other), tokens), read_whole(runner, tokens))
-    with pytest.raises(CheckpointError, match="no weight 'head.wait'; did you mean"):
+    with pytest.raises(CheckpointError, match="did you mean"):
         runner.load({"head.wait": torch.zeros(1)})
     with pytest.raises(CheckpointError, match=r"head.weight is \(1,\)"):
         runner.load({"head.weight": torch.zeros(1)})
