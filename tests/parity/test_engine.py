@@ -1,6 +1,5 @@
 """The engine on SmolLM2: exact, against plain generation and transformers' beams; by default, against bfloat16."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -109,9 +108,9 @@ def test_a_guessed_answer_is_the_plain_one(plain: Loaded, exact: Engine) -> None
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[Any]:
+def theirs() -> Any:
     folder = sources.fetch(SMOLLM2)
-    yield transformers.AutoModelForCausalLM.from_pretrained(
+    return transformers.AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=next(folder.glob("*.gguf")).name, dtype=torch.float32
     )
 
