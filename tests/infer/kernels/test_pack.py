@@ -1,51 +1,12 @@
 import numpy as np
 import pytest
-import torch
 
 from lyceum.core.errors import CheckpointError, ConfigError
-from lyceum.infer.kernels.blocks import from_bf16, from_numbers
+from lyceum.infer.kernels.blocks import from_numbers
 from lyceum.infer.kernels.matrix import Codes
-from lyceum.infer.kernels.pack import pack, product_parts, replace
+from lyceum.infer.kernels.pack import pack, replace
 from tests.infer.kernels.calling import FLOAT_FORMATS, INTEGER_FORMATS, decoded, random_coded
-from tests.infer.kernels.models import FAMILIES, GPT2, LLAMA, random_model, rounded
-
-
-def packed_of(model, *, as_bfloat16=False):
-    """The model's float weights; in bfloat16 they lose what does not fit."""
-    state = {name: tensor.detach().float().numpy().copy() for name, tensor in model.state_dict().items()}
-    read = bfloat16 if as_bfloat16 else from_numbers
-    return pack(model.config, lambda module: read(state[f"{module}.weight"]), lambda name: state[name].copy())
-
-
-def bfloat16(numbers):
-    return from_bf16(torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy().view(np.uint16))
-
-
-def everything(config, weights):
-    """Every weight by the model's names, read from where the kernels read them."""
-    found = {}
-    for product, modules in product_parts(config).items():
-        packed = weights.products[product]
-        numbers = decoded(packed.form, packed.data)
-        sizes = {"query": config.num_heads, "key": config.num_kv_heads, "value": config.num_kv_heads}
-        first = 0
-        for module in modules:
-            name = module.rpartition(".")[2]
-            rows = sizes[name] * config.head_dim if name in sizes else packed.rows // len(modules)
-            found[f"{module}.weight"] = numbers[first : first + rows]
-            if f"{product}.bias" in weights.vectors:
-                found[f"{module}.bias"] = weights.vectors[f"{product}.bias"][first : first + rows].copy()
-            first += rows
-        assert first == packed.rows
-    found["embedding.weight"] = decoded(weights.embedding.form, weights.embedding.data)[: config.vocab_size]
-    if config.tie_embeddings:
-        found["head.weight"] = found["embedding.weight"]
-    for ours in [name for name in weights.vectors if "norm" in name]:
-        layer, _, rest = ours.partition(".")
-        found[f"blocks.{layer}.{rest}" if layer.isdigit() else ours] = weights.vectors[ours].copy()
-    if weights.positions is not None:
-        found["position_embedding.weight"] = weights.positions.copy()
-    return found
+from tests.infer.kernels.models import FAMILIES, GPT2, LLAMA, everything, packed_of, random_model, rounded
 
 
 @pytest.mark.parametrize("family", FAMILIES)

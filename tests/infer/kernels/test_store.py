@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from lyceum.infer.kernels import store
-from tests.infer.kernels.models import FAMILIES, GPT2, LLAMA, random_model, rounded
-from tests.infer.kernels.test_pack import packed_of
+from tests.infer.kernels.models import FAMILIES, GPT2, LLAMA, packed_of, random_model, rounded
 
 
 def assert_same(found, weights):
