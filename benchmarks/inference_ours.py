@@ -1,29 +1,25 @@
-"""Our engine, whatever `engine()` gives: the peers' jobs through the contract every caller uses, Request and Reply.
+"""Our engine: the peers' jobs through the contract every caller uses, Request and Reply.
 
 Settings: "model" (a reference). The number of threads is the environment's, which the bench sets for all engines.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from inference_worker import EndedEarly, Logits, Timed, serve
 
-from lyceum.core.request import Engine, Reply, Request, Sampling
+from lyceum.core.request import Reply, Request, Sampling
+from lyceum.infer.engine import Engine
 from lyceum.infer.runner import PAGE_TOKENS, Runner, Span
-from lyceum.recipes.load import Loaded, load
-
-Reader = Callable[[list[int], str], Logits]  # tokens and path -> the scores after every token
+from lyceum.recipes.engines import open_file
 
 
 class Ours:
     """An open engine."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
-        self._engine: Engine = loaded.engine()
-        self._read: Reader | None = None
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def prefill(self, tokens: list[int]) -> float:
         """Read a prompt and choose the next token."""
@@ -45,9 +41,7 @@ class Ours:
 
     def logits(self, tokens: list[int], path: str) -> Logits:
         """The scores after every token. What the engine keeps in its pages is lost: speed comes first."""
-        if self._read is None:
-            self._read = reader(self._loaded, self._engine)
-        return self._read(tokens, path)
+        return read_by_runner(self._engine.runner, tokens, path)
 
     def _answer(self, prompts: list[list[int]], num_tokens: int) -> list[tuple[float, Reply]]:
         """When each prompt was submitted, and its reply."""
@@ -67,17 +61,6 @@ class Ours:
         return replies
 
 
-def reader(loaded: Loaded, engine: Engine) -> Reader:
-    """How this engine's scores are read: by its Runner, or where it has none by its model."""
-    match engine:
-        case object(runner=Runner() as runner):
-            return lambda tokens, path: read_by_runner(runner, tokens, path)
-        case _:  # imported here: it brings torch along, whose memory is not the engine's
-            from inference_reference import read_by_model
-
-            return lambda tokens, path: read_by_model(loaded.model, tokens, path)
-
-
 def read_by_runner(runner: Runner, tokens: list[int], path: str) -> Logits:
     """The scores after every token of a text at the runner's last pages, as its prompt or as its answer."""
     num_pages = -(-len(tokens) // PAGE_TOKENS)
@@ -94,7 +77,9 @@ def read_by_runner(runner: Runner, tokens: list[int], path: str) -> Logits:
 def open_engine(settings: dict[str, Any]) -> tuple[Ours, float]:
     """The engine, and how long opening took."""
     begun = time.perf_counter()
-    return Ours(load(settings["model"])), time.perf_counter() - begun
+    speaker = open_file(settings["model"])
+    assert speaker is not None, "this bench is about .gguf files"
+    return Ours(speaker.engine), time.perf_counter() - begun
 
 
 if __name__ == "__main__":

@@ -6,13 +6,10 @@ It equals transformers on these weights (tests/parity). Settings: "model" (a ref
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from inference_worker import Logits, Timed, serve
 
 from lyceum.infer.generate import all_logits
-from lyceum.infer.runner import PAGE_TOKENS, Span
-from lyceum.infer.torch_runner import TorchRunner
 from lyceum.model.transformer import Transformer
 from lyceum.recipes.load import load
 
@@ -37,21 +34,8 @@ class Reference:
 
     def logits(self, tokens: list[int], path: str) -> Logits:
         """The scores after every token."""
-        return read_by_model(self._model, tokens, path)
-
-
-@torch.inference_mode()
-def read_by_model(model: Transformer, tokens: list[int], path: str) -> Logits:
-    """The scores after every token, all at once ("prefill") or one at a time with a cache ("decode")."""
-    if path == "prefill":
-        return all_logits(model, tuple(tokens)).float().numpy()
-    pages = range(-(-len(tokens) // PAGE_TOKENS))
-    runner = TorchRunner(model, num_pages=len(pages))
-    found = []
-    for start, token in enumerate(tokens):
-        span = Span(tokens=[token], start=start, pages=pages, num_logits=1)
-        found.append(runner.run([span]).logits.numpy())
-    return np.concatenate(found)
+        with torch.inference_mode():
+            return all_logits(self._model, tuple(tokens)).numpy()
 
 
 def open_engine(settings: dict[str, Any]) -> tuple[Reference, float]:

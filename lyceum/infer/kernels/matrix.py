@@ -23,7 +23,7 @@ from lyceum.infer.kernels.code import F32, FLOATS, HALVES, I32, INTS, LANES, PAI
 BLOCK = 32  # columns of weights that share a scale
 DOT_COLUMNS = (1, 2, 3, 4, 6, 8)  # widths `dot` is made for; others take the next one and ignore what is too much
 TILE_PANELS, TILE_COLUMNS = 2, 6  # 12 whole-number and 12 float sums fill the 32 registers of AVX-512
-AHEAD = 2048  # bytes prefetched before they are needed
+AHEAD = 8192  # bytes prefetched before they are needed
 
 
 class Activations(StrEnum):

@@ -84,15 +84,20 @@ class KernelRunner:
             logits, best, sums = self._scores(len(places))
         else:
             logits, best, sums = self._scores_in_parts(places, targets)
+        hidden = self._hidden_of(spans) if any(span.wants_hidden for span in spans) else []
+        if targets is None:
+            return Outcome(logits=logits, best=best, logsumexp=sums, target_logprobs=[], hidden=hidden)
         is_target = targets >= 0
-        if not is_target.any():
-            found: list[npt.NDArray[np.float32]] = []
-        else:
-            chosen = (logits[np.arange(len(places)), targets] if logits.shape[1] > 1 else logits[:, 0]) - sums
-            ends = np.cumsum([len(span.targets) for span in spans if span.targets])
-            found = np.split(chosen[is_target], ends[:-1])
-            logits, best, sums = logits[~is_target], best[~is_target], sums[~is_target]
-        return Outcome(logits=logits, best=best, logsumexp=sums, target_logprobs=found, hidden=self._hidden_of(spans))
+        chosen = (logits[np.arange(len(places)), targets] if logits.shape[1] > 1 else logits[:, 0]) - sums
+        ends = np.cumsum([len(span.targets) for span in spans if span.targets])
+        own = ~is_target
+        return Outcome(
+            logits=logits[own],
+            best=best[own],
+            logsumexp=sums[own],
+            target_logprobs=np.split(chosen[is_target], ends[:-1]),
+            hidden=hidden,
+        )
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page's keys and values, all layers."""
@@ -112,7 +117,7 @@ class KernelRunner:
             changes[name] = change.astype(np.float32, copy=False)
         replace(self.config, self.weights, changes)
 
-    def _want(self, places: npt.NDArray[np.int64]) -> None:
+    def _want(self, places: Sequence[int]) -> None:
         """Ask for the scores after these tokens, the program's last phases."""
         self._wanted[: len(places)] = places
         self._state[State.NUM_WANTED], self._state[State.NUM_PHASES] = len(places), len(self._program.words)
@@ -127,12 +132,12 @@ class KernelRunner:
         return logits, best, sums
 
     def _scores_in_parts(
-        self, places: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
+        self, places: Sequence[int], targets: npt.NDArray[np.int64] | None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Scores of more rows than there is room for; of rows with targets only the target's."""
         state, program = self._state, self._program
-        is_scored = bool((targets >= 0).all())
-        logits = np.empty((len(places), 1 if is_scored else self.vocab_size), np.float32)
+        scored = targets if targets is not None and bool((targets >= 0).all()) else None
+        logits = np.empty((len(places), self.vocab_size if scored is None else 1), np.float32)
         best, sums = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
         state[State.FIRST_PHASE] = program.num_layer_phases
         for start in range(0, len(places), WANTED_ROWS):
@@ -140,7 +145,7 @@ class KernelRunner:
             self._want(places[some])
             self._team.run(is_short=False)
             rows, best[some], sums[some] = self._scores(len(places[some]))
-            logits[some] = np.take_along_axis(rows, targets[some, None], axis=1) if is_scored else rows
+            logits[some] = rows if scored is None else np.take_along_axis(rows, scored[some, None], axis=1)
         return logits, best, sums
 
     def _hidden_of(self, spans: Sequence[Span]) -> list[npt.NDArray[np.float32]]:
@@ -151,8 +156,8 @@ class KernelRunner:
             if span.wants_hidden
         ]
 
-    def _wanted_of(self, spans: Sequence[Span]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """After which tokens of the pass scores are wanted, and of which token only (-1: of all)."""
+    def _wanted_of(self, spans: Sequence[Span]) -> tuple[list[int], npt.NDArray[np.int64] | None]:
+        """After which tokens of the pass scores are wanted, and, if any, of which token only (-1: of all)."""
         places: list[int] = []
         targets: list[int] = []
         first = 0
@@ -160,8 +165,11 @@ class KernelRunner:
             first += len(span.tokens)
             count = len(span.targets) or span.num_logits
             places += range(first - count, first)
-            targets += span.targets or [-1] * count
-        return np.array(places, np.int64), np.array(targets, np.int64)
+            if span.targets:
+                targets += [-1] * (len(places) - count - len(targets)) + list(span.targets)
+        if not targets:
+            return places, None
+        return places, np.array(targets + [-1] * (len(places) - len(targets)), np.int64)
 
     def _place(self, spans: Sequence[Span]) -> None:
         """Lay out a pass's tokens, pages and pieces of attention."""
@@ -185,7 +193,7 @@ class KernelRunner:
                 positions = np.arange(start, end)
                 self._tokens[token : token + count], self._positions[token : token + count] = span.tokens, positions
                 self._token_pages[token : token + count] = table[positions // PAGE_TOKENS]
-            item, part = self._cut(span, token, table.ctypes.data, item, part)
+            item, part = self._cut(span, token, self._tables_at + 8 * entry, item, part)
             token, entry = token + count, entry + used + BEHIND
         state[State.NUM_TOKENS], state[State.NUM_STRETCHES] = token, item
         state[State.NUM_GROUPS] = item * self.config.num_kv_heads
@@ -245,6 +253,7 @@ class KernelRunner:
         )
         self._wanted = np.zeros(room.wanted, np.int64)
         self._tables = np.zeros(room.tables, np.int64)
+        self._tables_at = self._tables.ctypes.data
         self._stretches = np.zeros((room.parts, len(Stretch)), np.int64)
         for name, value in {
             State.SCRATCH: self._scratch.ctypes.data,

@@ -15,6 +15,7 @@ from lyceum.infer.kernels.machine import Role
 HELPER_PATIENCE = 60_000  # spins, about a millisecond: the time between two tokens
 CROWDED_WAITS = 8  # the leader's, of more than 20 microseconds each, in a short pass
 CROWDED_PASSES = 4  # one after the other: somebody else uses our processors
+LEAVING_S = 0.1  # a helper that spins leaves after a hundredth of it
 ALONE_PASSES = 64  # for so many passes the caller then works alone
 
 
@@ -31,7 +32,9 @@ class Team:
         self._parked = [_Parked() for _ in range(num_threads - 1)]
         for number, parked in enumerate(self._parked, start=1):
             helper = (parked, work, library, state, number)
-            threading.Thread(target=_help, args=helper, name=f"lyceum-kernels-{number}", daemon=True).start()
+            name = f"lyceum-kernels-{number}"
+            parked.thread = threading.Thread(target=_help, args=helper, name=name, daemon=True)
+            parked.thread.start()
         weakref.finalize(self, _dismiss, self._parked)
 
     def run(self, *, is_short: bool) -> None:
@@ -60,6 +63,7 @@ class _Parked:
         self.is_asleep = False
         self.is_dismissed = False
         self.alarm = threading.Semaphore(0)
+        self.thread: threading.Thread | None = None
 
     def wake(self) -> None:
         if self.is_asleep:
@@ -83,6 +87,10 @@ def _help(
 
 
 def _dismiss(helpers: list[_Parked]) -> None:
+    """Send the helpers home, and wait a moment: at the interpreter's end their code is unloaded next."""
     for parked in helpers:
         parked.is_dismissed = True
         parked.alarm.release()
+    for parked in helpers:
+        if parked.thread is not None and parked.thread is not threading.current_thread():
+            parked.thread.join(timeout=LEAVING_S)
