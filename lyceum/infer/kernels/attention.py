@@ -12,6 +12,7 @@ from lyceum.infer.kernels.code import FLOATS, HALVES, I64, Code, Value
 
 STRETCH = 256  # positions whose scores are summed up together
 KEY_PAGES = 2  # pages a step
+FEW_COLUMNS = 3  # so few wait for memory, more for arithmetic
 COLUMNS = (1, 2, 3, 4, 6)  # widths the kernels are made for; others take the next one and ignore what is too much
 
 
@@ -32,7 +33,7 @@ def keys(code: Code, columns: int, *, half: bool) -> None:
                 total.set(code.constant(FLOATS, 0.0))
         with code.loop(channels) as channel:
             loaded = [_load(code, page + channel * row_bytes, half=half) for page in pages]
-            for page in later:
+            for page in later if columns <= FEW_COLUMNS else ():
                 code.prefetch(page + channel * row_bytes)
             for column, at in enumerate(q_at):
                 x = code.splat_at(at + channel * 4)
@@ -58,7 +59,7 @@ def values(code: Code, columns: int, vectors: int, *, half: bool) -> None:
         at = page + row
         step = 32 if half else 64
         loaded = [_load(code, at, half=half, offset=step * number) for number in range(vectors)]
-        for offset in range(0, step * vectors, 64):
+        for offset in range(0, step * vectors, 64) if columns <= FEW_COLUMNS else ():
             code.prefetch(later + row, offset=offset)
         for column, address in enumerate(shares_at):
             share = code.splat_at(address + position * 4)

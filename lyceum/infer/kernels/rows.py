@@ -116,14 +116,22 @@ def softmax(code: Code) -> None:
     Arguments: scores, vectors, limit, out [largest, sum].
     """
     scores, vectors, limit, stats = code.arguments
+    whole = code.minimum(limit >> 4, vectors)  # vectors that need no mask
+    whole = code.maximum(whole, code.constant(I64, 0))
     largest = code.variable(FLOATS, float("-inf"))
-    with code.loop(vectors) as number:
+    with code.loop(whole) as number:
+        largest.set(code.maximum(code.load(scores + number * 64, FLOATS), largest.get()))
+    with code.loop(vectors, start=whole) as number:
         largest.set(code.maximum(_before(code, scores, number, limit, float("-inf")), largest.get()))
     top = code.across(largest.get(), "max")
     top = code.maximum(top, code.constant(top.kind, -3e38))  # with nothing before the limit all shares are 0, not NaN
-    total = code.variable(FLOATS)
-    with code.loop(vectors) as number:
-        share = code.exp(_before(code, scores, number, limit, float("-inf")) - code.splat(top))
+    total, tops = code.variable(FLOATS), code.splat(top)
+    with code.loop(whole) as number:
+        share = code.exp(code.load(scores + number * 64, FLOATS) - tops, is_negative=True)
+        total.set(total.get() + share)
+        code.store(share, scores + number * 64)
+    with code.loop(vectors, start=whole) as number:
+        share = code.exp(_before(code, scores, number, limit, float("-inf")) - tops, is_negative=True)
         total.set(total.get() + share)
         code.store(share, scores + number * 64)
     code.store(top, stats)
