@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lyceum.infer.kernels.attention import COLUMNS, STRETCH
 from lyceum.infer.kernels.code import F32, FLOATS, I64, Code, Value
-from lyceum.infer.kernels.layout import Settings, State, Stretch, entry, scratch_of, word
+from lyceum.infer.kernels.layout import Settings, State, Stretch, entry, scratch_of, token_of, word
 
 QUERY_COLUMNS = 24  # query heads that one item of attention works on, or one token's when it has more
 MOST_COLUMNS = 64 + max(COLUMNS)  # room for them, and for what the last kernel writes too much
@@ -16,7 +16,7 @@ SCORES_BYTES = MOST_COLUMNS * STRETCH * 4
 ATTEND = (
     "x x_step share key_heads width padded pool value_offset group_bytes element scale stats mixed heads strips strip"
 )
-MERGE = "stats mixed heads width padded out out_step sums sums_step blocks"
+MERGE = "stats mixed heads width padded out out_step sums sums_step blocks of_wanted"
 
 
 def attend(code: Code) -> None:
@@ -158,11 +158,12 @@ def merge(code: Code) -> None:
     firsts, counts = word(code, state, State.FIRST_PART), word(code, state, State.NUM_PARTS)
     scratch, vectors = scratch_of(code, state, thread), own.padded >> 4
     with code.loop(end, start=first) as item:
-        part = entry(code, firsts, item)
+        token = token_of(code, state, own.of_wanted, item)
+        part = entry(code, firsts, token)
         with code.loop(own.heads) as head:
             place = part * own.heads + head
             stats, mixed = own.stats + place * 8, own.mixed + place * own.padded * 4
-            with code.loop(entry(code, counts, item), start=code.constant(I64, 1)) as more:
+            with code.loop(entry(code, counts, token), start=code.constant(I64, 1)) as more:
                 further = more * own.heads
                 there = (stats + further * 8, mixed + further * own.padded * 4)
                 code.invoke("merge", stats, mixed, *there, vectors)

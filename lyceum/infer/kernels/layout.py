@@ -76,6 +76,15 @@ def entry(code: Code, array: Value, index: Value) -> Value:
     return code.load(array + index * 8, I64, align=8)
 
 
+def token_of(code: Code, state: Value, of_wanted: Value, item: Value) -> Value:
+    """Which of the pass's tokens an item is: itself, or the wanted token of this number."""
+    found = code.variable(I64)
+    found.set(item)
+    with code.when(of_wanted.is_equal(1)):
+        found.set(entry(code, word(code, state, State.WANTED), item))
+    return found.get()
+
+
 def scratch_of(code: Code, state: Value, thread: Value) -> Value:
     """The thread's own memory."""
     return word(code, state, State.SCRATCH) + thread * word(code, state, State.SCRATCH_BYTES)

@@ -8,15 +8,14 @@ from llvmlite import ir
 
 from lyceum.infer.kernels.attending import ATTEND, MERGE, attend, merge
 from lyceum.infer.kernels.code import F32, FLOATS, I64, LANES, Code, Value
-from lyceum.infer.kernels.layout import Settings, State, entry, scratch_of, word
+from lyceum.infer.kernels.layout import Settings, State, entry, scratch_of, token_of, word
 from lyceum.infer.kernels.matrix import DOT_COLUMNS, TILE_COLUMNS
 
 EMBED = "x x_step embedding panel_bytes blocks read_row positions_table vectors"
 NORM = (
     "x x_step y y_step bias norm weight norm_bias constants vectors out out_step sums sums_step blocks hidden"
-    " hidden_step"
+    " hidden_step of_wanted"
 )
-PICK = "x x_step blocks out out_step sums sums_step"
 LINEAR = "columns weights panel_bytes blocks x x_step sums sums_step out out_step dots unpack"
 ROTATE = "x x_step bias vectors angles heads key_heads width padded pool value_offset group_bytes element"
 ACTIVATE = "x x_step bias bias_vectors up activation vectors out out_step sums sums_step blocks"
@@ -37,31 +36,20 @@ def embed(code: Code) -> None:
 
 
 def norm(code: Code) -> None:
-    """x += y + bias (where given), then its norm as activations and, where wanted, as numbers."""
+    """x += y + bias (where given), then its norm as activations and, where there is room, as numbers."""
     state, row, first, end, thread = code.arguments
     own = Settings(code, row, NORM)
     scratch = scratch_of(code, state, thread)
     zero = code.constant(I64, 0)
     with code.loop(end, start=first) as item:
-        x = own.x + item * own.x_step
+        x = own.x + token_of(code, state, own.of_wanted, item) * own.x_step
         with code.when(zero.is_less(own.y)):
             code.invoke("add", x, own.y + item * own.y_step, own.vectors)
         with code.when(zero.is_less(own.bias)):
             code.invoke("add", x, own.bias, own.vectors)
         to = code.select(zero.is_less(own.hidden), own.hidden + item * own.hidden_step, scratch)
         code.invoke_at(own.norm, x, own.weight, own.norm_bias, own.constants, own.vectors, to)
-        with code.when(zero.is_less(own.out)):
-            code.invoke("quantise", to, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
-
-
-def pick(code: Code) -> None:
-    """The wanted tokens' last hidden states as activations."""
-    state, row, first, end, _ = code.arguments
-    own = Settings(code, row, PICK)
-    wanted = word(code, state, State.WANTED)
-    with code.loop(end, start=first) as item:
-        x = own.x + entry(code, wanted, item) * own.x_step
-        code.invoke("quantise", x, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
+        code.invoke("quantise", to, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
 
 
 def linear(code: Code) -> None:
@@ -162,5 +150,5 @@ def best(code: Code) -> None:
         code.invoke("best", x, own.vectors, own.limit, own.stats + item * 8, own.index + item * 8)
 
 
-OPERATIONS = (embed, norm, pick, linear, rotate, attend, merge, activate, best)
-SETTINGS = dict(zip(OPERATIONS, (EMBED, NORM, PICK, LINEAR, ROTATE, ATTEND, MERGE, ACTIVATE, BEST), strict=True))
+OPERATIONS = (embed, norm, linear, rotate, attend, merge, activate, best)
+SETTINGS = dict(zip(OPERATIONS, (EMBED, NORM, LINEAR, ROTATE, ATTEND, MERGE, ACTIVATE, BEST), strict=True))

@@ -18,7 +18,7 @@ from lyceum.infer.kernels.code import LANES
 from lyceum.infer.kernels.layout import Row, State
 from lyceum.infer.kernels.library import Library
 from lyceum.infer.kernels.matrix import BLOCK, DOT_COLUMNS, Activations, Format, panel_block_bytes, x_bytes
-from lyceum.infer.kernels.operations import OPERATIONS, SETTINGS, activate, best, embed, linear, norm, pick, rotate
+from lyceum.infer.kernels.operations import OPERATIONS, SETTINGS, activate, best, embed, linear, norm, rotate
 from lyceum.infer.kernels.pack import Floats, Packed, Weights
 from lyceum.model.config import FeedForwardKind, ModelConfig, Norm, Rope
 
@@ -90,7 +90,10 @@ def value_vectors(config: ModelConfig) -> int:
 
 
 class Program:
-    """The words of a model's phases, and the arrays they point to. `layers` ends with the last hidden states."""
+    """The words of a model's phases, and the arrays they point to.
+
+    The first `num_reading_phases` leave keys and values of all tokens; the rest is about the wanted tokens only.
+    """
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class Program:
         inner = config.ffn_dim * (2 if config.feed_forward is FeedForwardKind.SWIGLU else 1)
         heads = config.num_heads + 2 * config.num_kv_heads
         self.x = self._floats(rows, config.dim)
-        self.hidden = self._floats(rows, config.dim)
+        self.hidden = self._floats(room.wanted, config.dim)
         self.qkv = self._floats(rows, _padded(heads * config.head_dim))
         self.inner = self._floats(rows, _padded(inner))
         self.added = self._floats(rows, _padded(config.dim))
@@ -160,34 +163,36 @@ class Program:
             blocks=embedding.columns // BLOCK, read_row=self.library[f"row_{embedding.form.name}"],
             positions_table=0 if table is None else self._keep(table), vectors=config.dim // LANES,
         )  # fmt: skip
-        before = ""
+        before, which = "", State.NUM_TOKENS
         for layer in range(config.num_layers):
             self._norm(f"{layer}.attention_norm", added=before)
             self._linear(f"{layer}.qkv", self.qkv)
             self._attention(layer)
-            self._linear(f"{layer}.output", self.added)
-            self._norm(f"{layer}.feed_forward_norm", added=f"{layer}.output")
-            self._linear(f"{layer}.inner", self.inner)
-            self._activate(layer)
-            self._linear(f"{layer}.down", self.added)
+            if layer == config.num_layers - 1:  # nobody reads what the others would become
+                self.num_reading_phases, which = len(self._rows), State.NUM_WANTED
+            self._merge(which)
+            self._linear(f"{layer}.output", self.added, which)
+            self._norm(f"{layer}.feed_forward_norm", which, added=f"{layer}.output")
+            self._linear(f"{layer}.inner", self.inner, which)
+            self._activate(layer, which)
+            self._linear(f"{layer}.down", self.added, which)
             before = f"{layer}.down"
-        self._norm("norm", added=before, is_last=True)
-        self.num_layer_phases = len(self._rows)
+        self._norm("norm", which, added=before)
         self._head()
         return np.array(self._rows, np.int64)
 
-    def _norm(self, name: str, *, added: str, is_last: bool = False) -> None:
+    def _norm(self, name: str, which: State = State.NUM_TOKENS, *, added: str) -> None:
         config, vectors = self.config, self.weights.vectors
         constants = np.array([config.norm_eps, 1 / config.dim], np.float32)
         bias = vectors.get(f"{name}.bias")
         self._add(
-            norm, State.NUM_TOKENS, serial=FEW_TOKENS,
+            norm, which, serial=FEW_TOKENS,
             x=_at(self.x), x_step=_step(self.x), y=_at(self.added) if added else 0, y_step=_step(self.added),
             bias=self._vector(f"{added}.bias"), norm=self.library["rms" if config.norm is Norm.RMS else "layer"],
             weight=self._vector(f"{name}.weight"), norm_bias=0 if bias is None else self._keep(bias),
             constants=self._keep(constants), vectors=config.dim // LANES,
-            out=0 if is_last else _at(self.codes), hidden=_at(self.hidden) if is_last else 0,
-            hidden_step=_step(self.hidden), blocks=config.dim // BLOCK, **self._activations(config.dim),
+            out=_at(self.codes), hidden=_at(self.hidden) if name == "norm" else 0, hidden_step=_step(self.hidden),
+            blocks=config.dim // BLOCK, of_wanted=which is State.NUM_WANTED, **self._activations(config.dim),
         )  # fmt: skip
 
     def _linear(self, name: str, out: Floats, count: State = State.NUM_TOKENS) -> None:
@@ -223,17 +228,20 @@ class Program:
             scale=self._keep(np.array([config.head_dim**-0.5], np.float32)), stats=_at(self.part_stats),
             mixed=_at(self.part_mixed), strips=pages.width // strip, strip=strip, **shared,
         )  # fmt: skip
+
+    def _merge(self, which: State) -> None:
+        config, pages = self.config, self.pages
         width = config.num_heads * config.head_dim
         self._add(
-            merge, State.NUM_TOKENS, serial=FEW_TOKENS,
+            merge, which, serial=FEW_TOKENS, of_wanted=which is State.NUM_WANTED,
             stats=_at(self.part_stats), mixed=_at(self.part_mixed), heads=config.num_heads, width=config.head_dim,
             padded=pages.width, out=_at(self.codes), blocks=width // BLOCK, **self._activations(width),
         )  # fmt: skip
 
-    def _activate(self, layer: int) -> None:
+    def _activate(self, layer: int, which: State) -> None:
         config = self.config
         self._add(
-            activate, State.NUM_TOKENS, serial=FEW_TOKENS,
+            activate, which, serial=FEW_TOKENS,
             x=_at(self.inner), x_step=_step(self.inner), bias=self._vector(f"{layer}.inner.bias"),
             bias_vectors=self.weights.products[f"{layer}.inner"].rows // LANES, up=config.ffn_dim * 4,
             activation=self.library[config.feed_forward], vectors=config.ffn_dim // LANES, out=_at(self.codes),
@@ -242,11 +250,6 @@ class Program:
 
     def _head(self) -> None:
         config = self.config
-        self._add(
-            pick, State.NUM_WANTED, serial=FEW_TOKENS,
-            x=_at(self.hidden), x_step=_step(self.hidden), blocks=config.dim // BLOCK, out=_at(self.codes),
-            **self._activations(config.dim),
-        )  # fmt: skip
         self._linear("head", self.logits, State.NUM_WANTED)
         self._add(
             best, State.NUM_WANTED, serial=1,

@@ -24,6 +24,7 @@ from lyceum.infer.kernels.matrix import Activations
 from lyceum.infer.kernels.pack import FLOATING, Weights, replace
 from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, value_vectors, why_not
 from lyceum.infer.kernels.team import Team
+from lyceum.infer.kernels.wanted import Part, Wanted
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
 from lyceum.model.config import ModelConfig
 
@@ -74,29 +75,30 @@ class KernelRunner:
     def run(self, spans: Sequence[Span]) -> Outcome:
         """Read the spans in one pass."""
         self._place(spans)
-        places, targets = self._wanted_of(spans)
-        state, program = self._state, self._program
-        state[State.FIRST_PHASE], state[State.NUM_PHASES] = 0, program.num_layer_phases
-        if 0 < len(places) <= WANTED_ROWS:
-            self._want(places)
-        self._team.run(is_short=bool(state[State.NUM_TOKENS] <= SHORT_PASS))
-        if len(places) <= WANTED_ROWS:
-            logits, best, sums = self._scores(len(places))
-        else:
-            logits, best, sums = self._scores_in_parts(places, targets)
-        hidden = self._hidden_of(spans) if any(span.wants_hidden for span in spans) else []
-        if targets is None:
-            return Outcome(logits=logits, best=best, logsumexp=sums, target_logprobs=[], hidden=hidden)
-        is_target = targets >= 0
-        chosen = (logits[np.arange(len(places)), targets] if logits.shape[1] > 1 else logits[:, 0]) - sums
-        ends = np.cumsum([len(span.targets) for span in spans if span.targets])
-        own = ~is_target
-        return Outcome(
-            logits=logits[own],
-            best=best[own],
-            logsumexp=sums[own],
-            target_logprobs=np.split(chosen[is_target], ends[:-1]),
-            hidden=hidden,
+        wanted = Wanted(spans)
+        places = wanted.places
+        for start in range(0, max(len(places), 1), WANTED_ROWS):
+            part = self._pass(places[start : start + WANTED_ROWS], is_first=not start)
+            if (outcome := wanted.plain_outcome(part)) is not None:
+                return outcome
+            wanted.add(part, start=start)
+        return wanted.outcome()
+
+    def _pass(self, places: Sequence[int], *, is_first: bool) -> Part:
+        """Read all that was placed, if that is not done yet, and find what these tokens lead to."""
+        state, program, count = self._state, self._program, len(places)
+        self._wanted[:count] = places
+        state[State.NUM_WANTED] = count
+        state[State.FIRST_PHASE] = 0 if is_first else program.num_reading_phases
+        state[State.NUM_PHASES] = len(program.words) if count else program.num_reading_phases
+        self._team.run(is_short=is_first and bool(state[State.NUM_TOKENS] <= SHORT_PASS))
+        stats, logits = program.best_stats[:count], program.logits[:count, : self.vocab_size]
+        is_short = self._known < self.vocab_size  # some models have columns that no token of theirs uses
+        return Part(
+            logits=logits,
+            best=logits[:, : self._known].argmax(axis=1) if is_short else program.best[:count],
+            logsumexp=stats[:, 0] + np.log(stats[:, 1]),
+            hidden=program.hidden[:count],
         )
 
     def copy_page(self, source: int, target: int) -> None:
@@ -116,60 +118,6 @@ class KernelRunner:
             change = weight if isinstance(weight, np.ndarray) else weight.detach().float().cpu().numpy()
             changes[name] = change.astype(np.float32, copy=False)
         replace(self.config, self.weights, changes)
-
-    def _want(self, places: Sequence[int]) -> None:
-        """Ask for the scores after these tokens, the program's last phases."""
-        self._wanted[: len(places)] = places
-        self._state[State.NUM_WANTED], self._state[State.NUM_PHASES] = len(places), len(self._program.words)
-
-    def _scores(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        program = self._program
-        stats = program.best_stats[:count]
-        sums = stats[:, 0] + np.log(stats[:, 1])
-        logits = program.logits[:count, : self.vocab_size]
-        is_short = self._known < self.vocab_size  # some models have columns that no token of theirs uses
-        best = logits[:, : self._known].argmax(axis=1) if is_short else program.best[:count].copy()
-        return logits, best, sums
-
-    def _scores_in_parts(
-        self, places: Sequence[int], targets: npt.NDArray[np.int64] | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Scores of more rows than there is room for; of rows with targets only the target's."""
-        state, program = self._state, self._program
-        scored = targets if targets is not None and bool((targets >= 0).all()) else None
-        logits = np.empty((len(places), self.vocab_size if scored is None else 1), np.float32)
-        best, sums = np.empty(len(places), np.int64), np.empty(len(places), np.float32)
-        state[State.FIRST_PHASE] = program.num_layer_phases
-        for start in range(0, len(places), WANTED_ROWS):
-            some = slice(start, start + WANTED_ROWS)
-            self._want(places[some])
-            self._team.run(is_short=False)
-            rows, best[some], sums[some] = self._scores(len(places[some]))
-            logits[some] = rows if scored is None else np.take_along_axis(rows, scored[some, None], axis=1)
-        return logits, best, sums
-
-    def _hidden_of(self, spans: Sequence[Span]) -> list[npt.NDArray[np.float32]]:
-        ends = np.cumsum([len(span.tokens) for span in spans])
-        return [
-            self._program.hidden[end - len(span.tokens) : end].copy()
-            for end, span in zip(ends, spans, strict=True)
-            if span.wants_hidden
-        ]
-
-    def _wanted_of(self, spans: Sequence[Span]) -> tuple[list[int], npt.NDArray[np.int64] | None]:
-        """After which tokens of the pass scores are wanted, and, if any, of which token only (-1: of all)."""
-        places: list[int] = []
-        targets: list[int] = []
-        first = 0
-        for span in spans:
-            first += len(span.tokens)
-            count = len(span.targets) or span.num_logits
-            places += range(first - count, first)
-            if span.targets:
-                targets += [-1] * (len(places) - count - len(targets)) + list(span.targets)
-        if not targets:
-            return places, None
-        return places, np.array(targets + [-1] * (len(places) - len(targets)), np.int64)
 
     def _place(self, spans: Sequence[Span]) -> None:
         """Lay out a pass's tokens, pages and pieces of attention."""
