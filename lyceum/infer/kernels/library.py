@@ -16,6 +16,8 @@ from lyceum.infer.kernels.code import Code
 from lyceum.infer.kernels.matrix import Activations, Format
 
 T = TypeVar("T")
+# Of the sources as they are loaded here: a process that goes on while they are replaced must not keep old code as new.
+WRITTEN_BY = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 ROW_KERNELS: dict[str, tuple[int, Callable[[Code], None]]] = {
     "add": (3, rows.add),
     "rms": (6, rows.rms_norm),
@@ -140,6 +142,6 @@ def _key(needs: Needs) -> str:
         llvmlite.__version__,
         llvm.get_host_cpu_name(),
         sorted(llvm.get_host_cpu_features().items()),
-        *(source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py"))),
+        WRITTEN_BY,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -1,21 +1,22 @@
 """Kernels compiled once for all tests of this folder: a second or two for each of the libraries they need."""
 
 import pytest
+from jaxtyping import config
 
 from lyceum.infer.kernels.library import has_pair_products, open_library
 from tests.infer.kernels.calling import EXACT, SHORT
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
+def cache(compiled):
     """Where compiled kernels are kept."""
-    return tmp_path_factory.mktemp("kernels")
+    return compiled
 
 
 @pytest.fixture(scope="session")
 def exact(cache):
     """Kernels of every format for float32 activations and pages, in strips of two vectors."""
-    return open_library(EXACT, cache)
+    return _compiled(EXACT, cache)
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +24,13 @@ def short(cache):
     """Kernels of the integer formats for 16-bit activations, with pages of float16."""
     if not has_pair_products():
         pytest.skip("this processor does not multiply pairs of 16-bit numbers")
-    return open_library(SHORT, cache)
+    return _compiled(SHORT, cache)
+
+
+def _compiled(needs, cache):
+    """Types are checked where smaller libraries are compiled: checking each instruction of these takes seconds."""
+    config.update("jaxtyping_disable", True)
+    try:
+        return open_library(needs, cache)
+    finally:
+        config.update("jaxtyping_disable", False)

@@ -221,11 +221,10 @@ def distance(found, expected):
     return math.sqrt(((apart - apart.mean(axis=1, keepdims=True)) ** 2).mean())
 
 
-@pytest.mark.parametrize("name", ["Q4_1", "Q8_0"])
-def test_the_default_mode_is_nearer_to_float32_than_bfloat16_is(cache, name):
-    """Measured: 2e-4 to 4e-4 of the logits' own deviation, against 1e-2 for the torch model in bfloat16."""
+def test_the_default_mode_is_nearer_to_float32_than_bfloat16_is(cache):
+    """Measured: 2.7e-4 of the logits' own deviation (2.2e-4 with Q8_0), against 1e-2 for the model in bfloat16."""
     model = random_model(LLAMA)
-    weights = rounded(model, name)
+    weights = rounded(model, "Q4_1")
     is_short = needs_of(LLAMA, weights, exact=False).activations is Activations.SHORT
     assert is_short == has_pair_products()
     tokens = text(300)
@@ -233,7 +232,6 @@ def test_the_default_mode_is_nearer_to_float32_than_bfloat16_is(cache, name):
     found = read_whole(KernelRunner(LLAMA, weights, cache=cache, num_pages=20, num_threads=1), tokens)
     in_bfloat16 = all_logits(model.bfloat16(), tokens).float().numpy()
     ours, theirs = (distance(one, expected) / expected.std() for one in (found, in_bfloat16))
-    print(f"{name}: default mode {ours:.2e}, bfloat16 {theirs:.2e} of the logits' deviation")
     assert 0 < ours < 1e-3 < theirs
 
 
