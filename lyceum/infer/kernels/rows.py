@@ -116,7 +116,7 @@ def softmax(code: Code) -> None:
     Arguments: scores, vectors, limit, out [largest, sum].
     """
     scores, vectors, limit, stats = code.arguments
-    whole = code.minimum(limit >> 4, vectors)  # vectors that need no mask
+    whole = code.minimum(limit.arithmetic_shift(4), vectors)  # vectors that need no mask; limit may be below 0
     whole = code.maximum(whole, code.constant(I64, 0))
     largest = code.variable(FLOATS, float("-inf"))
     with code.loop(whole) as number:

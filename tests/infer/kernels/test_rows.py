@@ -83,9 +83,11 @@ def test_softmax_counts_what_is_before_its_limit(exact, limit):
 
 
 def test_softmax_of_nothing_is_nothing_and_of_nan_is_nan(exact):
-    scores, stats = np.full(32, np.nan, np.float32), np.empty(2, np.float32)
-    call(exact, "softmax", scores, 2, 0, stats)
-    assert not scores.any() and stats[1] == 0
+    stats = np.empty(2, np.float32)
+    for limit in (0, -1, -5, -300):
+        scores = np.full(32, np.nan, np.float32)
+        call(exact, "softmax", scores, 2, limit, stats)
+        assert not scores.any() and stats[1] == 0
     scores = numbers_of(32)
     scores[3] = np.nan
     call(exact, "softmax", scores, 2, 20, stats)
