@@ -16,7 +16,8 @@ from lyceum.core.log import quantity
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.model.config import ModelConfig
 from lyceum.model.count import count
-from lyceum.model.gguf_llama import open_llama
+from lyceum.model.gguf import GgufFile
+from lyceum.model.gguf_config import read_config as read_gguf_config
 from lyceum.model.quantized import Scheme
 from lyceum.model.weights import read_config
 from lyceum.plan.cost import Rates
@@ -80,7 +81,7 @@ def read_model_config(reference: str) -> ModelConfig:
             return read_config(path.parent)
         return from_json(ModelConfig, plain, where=reference)
     place = locate(reference).path
-    return open_llama(place).config if place.suffix == ".gguf" else read_config(place)
+    return read_gguf_config(GgufFile.open(place)) if place.suffix == ".gguf" else read_config(place)
 
 
 def _preset(options: Options) -> tuple[Options, ModelConfig] | None:

@@ -16,14 +16,6 @@ from lyceum.infer.kernels.code import LANES
 from lyceum.infer.kernels.matrix import BLOCK, TILE_PANELS, Codes, Format
 
 Bytes = npt.NDArray[np.uint8]
-GGUF_FORMATS = {
-    "Q4_0": Format(codes=Codes.INT4, scale_bits=16, has_smallest=True),
-    "Q4_1": Format(codes=Codes.INT4, scale_bits=16, has_smallest=True),
-    "Q8_0": Format(codes=Codes.INT8, scale_bits=16),
-    "F32": Format(codes=Codes.F32),
-    "F16": Format(codes=Codes.F16),
-    "BF16": Format(codes=Codes.BF16),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +32,6 @@ class Coded:
         scales = None if self.scales is None else self.scales[rows]
         smallest = None if self.smallest is None else self.smallest[rows]
         return Coded(form=self.form, codes=self.codes[rows], scales=scales, smallest=smallest)
-
-
-def from_gguf(form: str, data: Bytes, columns: int) -> Coded:
-    """Rows of a GGUF tensor (`data` is (N, bytes a row)) in one of GGUF_FORMATS. Source: ggml's block structs."""
-    kept = GGUF_FORMATS[form]
-    if kept.codes is Codes.F32:
-        return Coded(form=kept, codes=data.view(np.float32))
-    if kept.codes in (Codes.F16, Codes.BF16):
-        return Coded(form=kept, codes=data.view(np.uint16))
-    blocks = data.reshape(len(data), columns // BLOCK, -1)
-    scales = blocks[:, :, :2].copy().view(np.float16)[:, :, 0]
-    if kept.codes is Codes.INT8:
-        return Coded(form=kept, codes=blocks[:, :, 2:].view(np.int8).reshape(len(data), columns), scales=scales)
-    has_smallest = form == "Q4_1"
-    nibbles = blocks[:, :, 4 if has_smallest else 2 :]
-    codes = np.concatenate([nibbles & 15, nibbles >> 4], axis=2).reshape(len(data), columns)
-    smallest = blocks[:, :, 2:4].copy().view(np.float16)[:, :, 0] if has_smallest else scales * np.float16(-8)
-    return Coded(form=kept, codes=codes, scales=scales, smallest=smallest)
 
 
 def from_numbers(numbers: npt.NDArray[np.floating]) -> Coded:

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from lyceum.infer.kernels import store
-from lyceum.infer.kernels.blocks import GGUF_FORMATS, Coded, from_gguf, from_numbers
-from lyceum.infer.kernels.pack import Floats, Weights, pack
+from lyceum.infer.kernels.blocks import Coded, from_numbers
+from lyceum.infer.kernels.ggml import from_gguf
+from lyceum.infer.kernels.matrix import Codes, Format
+from lyceum.infer.kernels.pack import Floats, Weights, as_format, pack
 from lyceum.model.config import ModelConfig
 from lyceum.model.gguf import GgufFile
 from lyceum.model.gguf_config import read_config, row_order, tensor_names
@@ -15,7 +17,7 @@ from lyceum.model.gguf_config import read_config, row_order, tensor_names
 def open_gguf(path: Path, *, kept: Path | None = None) -> tuple[ModelConfig, Weights]:
     """Read and pack a Llama-architecture file, or take the packed weights from the file `kept` and leave them there.
 
-    Formats that the kernels do not have become float32.
+    Formats that the kernels do not have become float16.
     """
     file = GgufFile.open(path)
     config = read_config(file)
@@ -35,10 +37,9 @@ def _pack(file: GgufFile, config: ModelConfig) -> Weights:
     def read(module: str) -> Coded:
         name = f"{module}.weight"
         blocks = file.blocks(names[name])
-        if blocks.format in GGUF_FORMATS:
-            coded = from_gguf(blocks.format, np.ascontiguousarray(blocks.data), blocks.shape[1])
-        else:
-            coded = from_numbers(file.numbers(names[name]))
+        coded = from_gguf(blocks.format, np.ascontiguousarray(blocks.data), blocks.shape[1])
+        if coded is None:
+            coded = as_format(from_numbers(file.numbers(names[name])), Format(codes=Codes.F16))
         order = row_order(name, config)
         return coded if order is None else coded.take(order)
 

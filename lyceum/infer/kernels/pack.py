@@ -152,7 +152,7 @@ def _vectors(config: ModelConfig, weights: Weights) -> dict[str, Floats]:
 
 def _write(packed: Packed, first: int, numbers: Floats) -> None:
     rows = np.arange(first, first + len(numbers))
-    panel = blocks.pack([_as_format(blocks.from_numbers(numbers), packed.form)])
+    panel = blocks.pack([as_format(blocks.from_numbers(numbers), packed.form)])
     words = packed.data.view(np.uint32).reshape(len(packed.data), packed.columns // BLOCK, -1, 16)
     change = panel.view(np.uint32).reshape(len(panel), packed.columns // BLOCK, -1, 16)
     source = np.arange(len(numbers))
@@ -169,10 +169,10 @@ def _check_shape(name: str, change: Floats, expected: tuple[int, ...]) -> None:
 def _one_format(parts: list[Coded], *, exact: bool) -> list[Coded]:
     if all(part.form == parts[0].form for part in parts):
         return parts
-    return [_as_format(part, Format(codes=Codes.F32 if exact else Codes.F16)) for part in parts]
+    return [as_format(part, Format(codes=Codes.F32 if exact else Codes.F16)) for part in parts]
 
 
-def _as_format(coded: Coded, form: Format) -> Coded:
+def as_format(coded: Coded, form: Format) -> Coded:
     """The numbers in a floating-point format, rounded to the nearest."""
     if coded.form == form:
         return coded

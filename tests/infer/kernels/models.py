@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from gguf import quants
 
-from lyceum.infer.kernels.blocks import from_bf16, from_gguf, from_numbers
+from lyceum.infer.kernels.blocks import from_bf16, from_numbers
+from lyceum.infer.kernels.ggml import from_gguf
 from lyceum.infer.kernels.pack import pack, product_parts
 from lyceum.infer.runner import PAGE_TOKENS, Span
 from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm

@@ -3,20 +3,13 @@ import numpy as np
 import pytest
 from gguf import quants
 
-from lyceum.infer.kernels.blocks import (
-    GGUF_FORMATS,
-    Coded,
-    from_bf16,
-    from_gguf,
-    from_numbers,
-    num_panels,
-    numbers_of,
-    pack,
-)
+from lyceum.infer.kernels.blocks import Coded, from_bf16, from_numbers, num_panels, numbers_of, pack
 from lyceum.infer.kernels.code import LANES
+from lyceum.infer.kernels.ggml import from_gguf
 from tests.infer.kernels.calling import FORMATS, call, decoded, random_coded
 
 COLUMNS = 96
+WRITTEN = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")  # what the gguf package can make
 
 
 def gguf_rows(name, rows, *, seed=0):
@@ -25,7 +18,7 @@ def gguf_rows(name, rows, *, seed=0):
     return quants.quantize(numbers, gguf.GGMLQuantizationType[name]).view(np.uint8)
 
 
-@pytest.mark.parametrize("name", GGUF_FORMATS)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_gguf_tensor_means_what_the_gguf_package_says(name):
     data = gguf_rows(name, 24)
     expected = quants.dequantize(data, gguf.GGMLQuantizationType[name])
@@ -34,7 +27,7 @@ def test_a_gguf_tensor_means_what_the_gguf_package_says(name):
     np.testing.assert_array_equal(decoded(coded.form, pack([coded]))[:24].astype(np.float32), expected)
 
 
-@pytest.mark.parametrize("name", GGUF_FORMATS)
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name != "Q5_1"])  # its kernel is compiled nowhere here
 def test_packed_gguf_rows_are_read_by_the_kernel(exact, name):
     data = gguf_rows(name, 40)
     expected = quants.dequantize(data, gguf.GGMLQuantizationType[name])
@@ -48,11 +41,12 @@ def test_packed_gguf_rows_are_read_by_the_kernel(exact, name):
 @pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q8_0", "BF16"])
 def test_one_changed_byte_of_a_file_changes_a_number(name):
     data = gguf_rows(name, 16)
-    before = decoded(GGUF_FORMATS[name], pack([from_gguf(name, data, COLUMNS)]))
+    form = from_gguf(name, data, COLUMNS).form
+    before = decoded(form, pack([from_gguf(name, data, COLUMNS)]))
     source = np.random.default_rng(1)
     for row, byte in zip(source.integers(0, 16, 10), source.integers(0, data.shape[1], 10), strict=True):
         data[row, byte] ^= 1
-        after = decoded(GGUF_FORMATS[name], pack([from_gguf(name, data, COLUMNS)]))
+        after = decoded(form, pack([from_gguf(name, data, COLUMNS)]))
         data[row, byte] ^= 1
         assert set(np.nonzero(before != after)[0].tolist()) == {row}
 
