@@ -40,7 +40,7 @@ def open_file(reference: str, *, exact: bool = False) -> Speaker | None:
     path = locate(reference).path
     if path.suffix != ".gguf" or why_not(read_config(GgufFile.open(path))):
         return None
-    config, weights = open_gguf(path, kept=kept_file(path))
+    config, weights = open_gguf(path, kept=kept_file(path), exact=exact)
     tokenizer = Tokenizer.from_gguf(path)
     runner = KernelRunner(
         config,

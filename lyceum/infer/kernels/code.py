@@ -16,7 +16,6 @@ F16, F32 = ir.HalfType(), ir.FloatType()
 FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 HALVES, SHORTS = ir.VectorType(F16, LANES), ir.VectorType(I16, LANES)
 PAIRS = ir.VectorType(I16, 2 * LANES)
-MASK = ir.VectorType(ir.IntType(1), LANES)
 Number = int | float
 LOG2E = 1.4426950408889634
 # 2^x on [-1/2, 1/2], interpolated at Chebyshev's points, highest power first: off by 3e-9, below float32's own error.
@@ -287,6 +286,11 @@ class Code:
     def minimum(self, a: Value, b: Value) -> Value:
         """The smaller one, lane by lane; b when either is NaN."""
         return self.select(a.is_less(b), a, b)
+
+    def bounded(self, number: Value, most: float) -> Value:
+        """The number, or the nearest within -most … most; NaN of NaN."""
+        below = self.minimum(self.constant(number.kind, most), number)
+        return self.maximum(self.constant(number.kind, -most), below)
 
     def select(self, condition: Value, yes: Value, no: Value) -> Value:
         """`yes` where the condition holds, else `no`."""

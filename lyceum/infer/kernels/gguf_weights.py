@@ -14,24 +14,24 @@ from lyceum.model.gguf import GgufFile
 from lyceum.model.gguf_config import read_config, row_order, tensor_names
 
 
-def open_gguf(path: Path, *, kept: Path | None = None) -> tuple[ModelConfig, Weights]:
+def open_gguf(path: Path, *, kept: Path | None = None, exact: bool = False) -> tuple[ModelConfig, Weights]:
     """Read and pack a Llama-architecture file, or take the packed weights from the file `kept` and leave them there.
 
-    Formats that the kernels do not have become float16.
+    Formats that the kernels do not have become float16, or float32 when it must be `exact`; then nothing is kept.
     """
     file = GgufFile.open(path)
     config = read_config(file)
-    if kept is None:
-        return config, _pack(file, config)
+    if kept is None or exact:
+        return config, _pack(file, config, exact=exact)
     weights = store.read(kept, made_of=store.stamp(path))
     if weights is None:
-        weights = _pack(file, config)
+        weights = _pack(file, config, exact=False)
         kept.parent.mkdir(parents=True, exist_ok=True)
         store.write(kept, weights, made_of=store.stamp(path))
     return config, weights
 
 
-def _pack(file: GgufFile, config: ModelConfig) -> Weights:
+def _pack(file: GgufFile, config: ModelConfig, *, exact: bool) -> Weights:
     names = tensor_names(config)
 
     def read(module: str) -> Coded:
@@ -39,11 +39,12 @@ def _pack(file: GgufFile, config: ModelConfig) -> Weights:
         blocks = file.blocks(names[name])
         coded = from_gguf(blocks.format, np.ascontiguousarray(blocks.data), blocks.shape[1])
         if coded is None:
-            coded = as_format(from_numbers(file.numbers(names[name])), Format(codes=Codes.F16))
+            coded = from_numbers(file.numbers(names[name]))
+            coded = coded if exact else as_format(coded, Format(codes=Codes.F16))
         order = row_order(name, config)
         return coded if order is None else coded.take(order)
 
     def numbers(name: str) -> Floats:
         return file.numbers(names[name])
 
-    return pack(config, read, numbers)
+    return pack(config, read, numbers, exact=exact)

@@ -13,7 +13,6 @@ class State(IntEnum):
     WAITED = 16  # how often the leader found nothing to do for long
     FIRST_PHASE = 24  # of this pass
     NUM_PHASES = 25  # the first that is not of this pass any more
-    THREADS = 39  # how many are expected: whoever is free takes such a part of a phase's items that are left
     SCRATCH = 26  # address and bytes of each thread's scratch memory
     SCRATCH_BYTES = 27
     NUM_TOKENS = 28
@@ -22,7 +21,7 @@ class State(IntEnum):
     PAGES = 31  # (T,) offset of each token's page in the pool
     NUM_WANTED = 32
     WANTED = 33  # (N,) which tokens' scores are wanted
-    NUM_STRETCHES = 34  # items of attention
+    THREADS = 34  # how many are expected: whoever is free takes such a part of a phase's items that are left
     STRETCHES = 35  # (A, 7): see Stretch
     FIRST_PART = 36  # (T,) where each token's attention results begin
     NUM_PARTS = 37  # (T,)

@@ -72,11 +72,6 @@ def has_pair_products() -> bool:
     return bool(llvm.get_host_cpu_features().get("avx512vnni"))
 
 
-def is_compiled(needs: Needs, folder: Path) -> bool:
-    """Whether `open_library` would be instant."""
-    return (folder / f"kernels-{_key(needs)}.o").is_file()
-
-
 def _written(needs: Needs) -> dict[str, tuple[int, Callable[[Code], None]]]:
     """Every kernel's name, its number of arguments, and what writes it."""
     kernels = dict(ROW_KERNELS)

@@ -17,6 +17,7 @@ NORM = (
     " hidden_step of_wanted"
 )
 LINEAR = "columns weights panel_bytes blocks x x_step sums sums_step out out_step dots unpack"
+MOST_HALF = 65504.0  # the largest float16: infinity times a share of 0 would be NaN
 ROTATE = "x x_step bias vectors angles heads key_heads width padded pool value_offset group_bytes element"
 ACTIVATE = "x x_step bias bias_vectors up activation vectors out out_step sums sums_step blocks"
 BEST = "x x_step vectors limit stats index"
@@ -114,7 +115,7 @@ def rotate(code: Code) -> None:
             for place, numbers in ((key_at, keys), (value_at, values)):
                 number = code.load(numbers + source, F32)
                 with code.when(own.element.is_equal(2)):
-                    code.store(number.to_half(), place, align=2)
+                    code.store(code.bounded(number, MOST_HALF).to_half(), place, align=2)
                 with code.when(own.element.is_equal(4)):
                     code.store(number, place)
 

@@ -192,7 +192,7 @@ class Program:
             weight=self._vector(f"{name}.weight"), norm_bias=0 if bias is None else self._keep(bias),
             constants=self._keep(constants), vectors=config.dim // LANES,
             out=_at(self.codes), hidden=_at(self.hidden) if name == "norm" else 0, hidden_step=_step(self.hidden),
-            blocks=config.dim // BLOCK, of_wanted=which is State.NUM_WANTED, **self._activations(config.dim),
+            blocks=config.dim // BLOCK, of_wanted=int(which is State.NUM_WANTED), **self._activations(config.dim),
         )  # fmt: skip
 
     def _linear(self, name: str, out: Floats, count: State = State.NUM_TOKENS) -> None:
@@ -233,7 +233,7 @@ class Program:
         config, pages = self.config, self.pages
         width = config.num_heads * config.head_dim
         self._add(
-            merge, which, serial=FEW_TOKENS, of_wanted=which is State.NUM_WANTED,
+            merge, which, serial=FEW_TOKENS, of_wanted=int(which is State.NUM_WANTED),
             stats=_at(self.part_stats), mixed=_at(self.part_mixed), heads=config.num_heads, width=config.head_dim,
             padded=pages.width, out=_at(self.codes), blocks=width // BLOCK, **self._activations(width),
         )  # fmt: skip

@@ -6,7 +6,6 @@ else is in the pass, however its text was cut into passes, and whatever was foun
 """
 
 import mmap
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from lyceum.infer.kernels.attending import QUERY_COLUMNS
 from lyceum.infer.kernels.attention import STRETCH
 from lyceum.infer.kernels.layout import State, Stretch
 from lyceum.infer.kernels.library import Needs, has_pair_products, open_library
-from lyceum.infer.kernels.machine import IDLE
+from lyceum.infer.kernels.machine import IDLE, ITEM_BITS
 from lyceum.infer.kernels.matrix import Activations
 from lyceum.infer.kernels.pack import FLOATING, Weights, replace
 from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, value_vectors, why_not
-from lyceum.infer.kernels.team import Team
+from lyceum.infer.kernels.team import Team, usable_threads
 from lyceum.infer.kernels.wanted import Part, Wanted
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
 from lyceum.model.config import ModelConfig
@@ -54,10 +53,10 @@ class KernelRunner:
             raise ConfigError(f"the CPU kernels cannot run this model: {reason}")
         self.config, self.weights, self.num_pages = config, weights, num_pages
         self.vocab_size, self.context_tokens = config.vocab_size, config.context_tokens
-        self._known = known_tokens or config.vocab_size
+        self._known_tokens = known_tokens or config.vocab_size
         needs = needs_of(config, weights, exact=exact)
         self._act = needs.activations
-        self._threads = num_threads or len(os.sched_getaffinity(0))
+        self._threads = num_threads or usable_threads()
         self._library = open_library(needs, cache)
         self._pages = pages_of(config, half=needs.half_pages)
         # A private mapping: memory is taken when a page is first written to, in pieces of 2 MB where the system can.
@@ -93,10 +92,10 @@ class KernelRunner:
         state[State.NUM_PHASES] = len(program.words) if count else program.num_reading_phases
         self._team.run(is_short=is_first and bool(state[State.NUM_TOKENS] <= SHORT_PASS))
         stats, logits = program.best_stats[:count], program.logits[:count, : self.vocab_size]
-        is_short = self._known < self.vocab_size  # some models have columns that no token of theirs uses
+        is_short = self._known_tokens < self.vocab_size  # some models have columns that no token of theirs uses
         return Part(
             logits=logits,
-            best=logits[:, : self._known].argmax(axis=1) if is_short else program.best[:count],
+            best=logits[:, : self._known_tokens].argmax(axis=1) if is_short else program.best[:count],
             logsumexp=stats[:, 0] + np.log(stats[:, 1]),
             hidden=program.hidden[:count],
         )
@@ -143,8 +142,8 @@ class KernelRunner:
                 self._token_pages[token : token + count] = table[positions // PAGE_TOKENS]
             item, part = self._cut(span, token, self._tables_at + 8 * entry, item, part)
             token, entry = token + count, entry + used + BEHIND
-        state[State.NUM_TOKENS], state[State.NUM_STRETCHES] = token, item
-        state[State.NUM_GROUPS] = item * self.config.num_kv_heads
+        state[State.NUM_TOKENS], state[State.NUM_GROUPS] = token, item * self.config.num_kv_heads
+        assert item * self.config.num_kv_heads < 1 << ITEM_BITS, "more pieces of attention than a ticket counts"
 
     def _cut(self, span: Span, token: int, table: int, item: int, part: int) -> tuple[int, int]:
         """The pieces of attention of a span; long spans have enough tokens to share, short ones share their keys."""

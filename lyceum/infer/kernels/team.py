@@ -1,6 +1,8 @@
 """Threads that run a pass together: the caller, and helpers that sleep while there is nothing to do."""
 
 import ctypes
+import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,8 +17,18 @@ from lyceum.infer.kernels.machine import Role
 HELPER_PATIENCE = 60_000  # spins, about a millisecond: the time between two tokens
 CROWDED_WAITS = 8  # the leader's, of more than 20 microseconds each, in a short pass
 CROWDED_PASSES = 4  # one after the other: somebody else uses our processors
+MOST_THREADS = 16  # unless somebody asks for more: one ticket for all of them becomes crowded
 LEAVING_S = 0.1  # a helper that spins leaves after a hundredth of it
 ALONE_PASSES = 64  # for so many passes the caller then works alone
+
+
+def usable_threads() -> int:
+    """How many threads are worth their while: OMP_NUM_THREADS, as for torch, or the processors we may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(count, MOST_THREADS)
 
 
 class Team:
