@@ -16,7 +16,7 @@ SCORES_BYTES = MOST_COLUMNS * STRETCH * 4
 ATTEND = (
     "x x_step share key_heads width padded pool value_offset group_bytes element scale stats mixed heads strips strip"
 )
-MERGE = "stats mixed heads width padded out out_step sums sums_step blocks of_wanted"
+MERGE = "stats mixed heads width padded quantise out out_step sums sums_step blocks of_wanted"
 
 
 def attend(code: Code) -> None:
@@ -168,4 +168,6 @@ def merge(code: Code) -> None:
                 there = (stats + further * 8, mixed + further * own.padded * 4)
                 code.invoke("merge", stats, mixed, *there, vectors)
             code.invoke("divide", stats, mixed, vectors, scratch + head * own.width * 4)
-        code.invoke("quantise", scratch, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
+        code.invoke_at(
+            own.quantise, scratch, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step
+        )

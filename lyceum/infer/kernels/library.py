@@ -13,7 +13,7 @@ from llvmlite import ir
 from lyceum.core import files
 from lyceum.infer.kernels import attention, machine, matrix, operations, rows
 from lyceum.infer.kernels.code import Code
-from lyceum.infer.kernels.matrix import Activations, Format
+from lyceum.infer.kernels.matrix import Activations, Format, activations_of
 
 T = TypeVar("T")
 # Of the sources as they are loaded here: a process that goes on while they are replaced must not keep old code as new.
@@ -38,7 +38,7 @@ class Needs:
 
     formats: tuple[Format, ...]
     embeddings: tuple[Format, ...]  # those rows are read of
-    activations: Activations
+    activations: Activations  # what meets integer weights; floats meet float32
     value_vectors: int  # 16 channels each, at once
     half_pages: bool  # keys and values as float16, else float32
 
@@ -75,14 +75,9 @@ def has_pair_products() -> bool:
 def _written(needs: Needs) -> dict[str, tuple[int, Callable[[Code], None]]]:
     """Every kernel's name, its number of arguments, and what writes it."""
     kernels = dict(ROW_KERNELS)
-    act = needs.activations
-    kernels["quantise"] = (4, lambda code: rows.quantise(code, act))
-    kernels["tile"] = (8, lambda code: matrix.tile(code, act))
-    for form in needs.formats:
-        kernels[f"unpack_{form.name}"] = (3, _with(lambda code, form: matrix.unpack(code, form, act), form))
-        for columns in matrix.DOT_COLUMNS:
-            write = _with(lambda code, pair: matrix.dot(code, pair[0], act, pair[1]), (form, columns))
-            kernels[f"dot_{form.name}_{columns}"] = (8, write)
+    for act in Activations:
+        forms = [form for form in needs.formats if activations_of(form, needs.activations) is act]
+        kernels |= _products(forms, act) if forms else {}
     half, vectors = needs.half_pages, needs.value_vectors
     for columns in attention.COLUMNS:
         kernels[f"keys_{columns}"] = (8, _with(lambda code, c: attention.keys(code, c, half=half), columns))
@@ -96,6 +91,20 @@ def _written(needs: Needs) -> dict[str, tuple[int, Callable[[Code], None]]]:
         kernels[f"do_{operation.__name__}"] = (5, operation)
     kernels |= {"operate": (5, machine.operate), "advance": (3, machine.advance)}
     return kernels | {"begin": (2, machine.begin), "work": (4, machine.work)}
+
+
+def _products(forms: Sequence[Format], act: Activations) -> dict[str, tuple[int, Callable[[Code], None]]]:
+    """What multiplies weights of these formats with activations of one kind, and makes those."""
+    kernels: dict[str, tuple[int, Callable[[Code], None]]] = {
+        f"quantise_{act}": (4, lambda code: rows.quantise(code, act)),
+        f"tile_{act}": (8, lambda code: matrix.tile(code, act)),
+    }
+    for form in forms:
+        kernels[f"unpack_{form.name}"] = (3, _with(lambda code, form: matrix.unpack(code, form, act), form))
+        for columns in matrix.DOT_COLUMNS:
+            write = _with(lambda code, pair: matrix.dot(code, pair[0], act, pair[1]), (form, columns))
+            kernels[f"dot_{form.name}_{columns}"] = (8, write)
+    return kernels
 
 
 def _with(write: Callable[[Code, T], None], fixed: T) -> Callable[[Code], None]:

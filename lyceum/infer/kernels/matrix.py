@@ -70,6 +70,11 @@ class Format:
         return f"{self.codes}_{self.scale_bits}{'m' if self.has_smallest else ''}"
 
 
+def activations_of(form: Format, integers: Activations) -> Activations:
+    """What meets weights of a format, where integer weights meet `integers`; floats meet float32."""
+    return integers if form.codes in (Codes.INT4, Codes.INT8) else Activations.EXACT
+
+
 def panel_block_bytes(activations: Activations) -> int:
     """Bytes of an unpacked block: its codes as 16-bit pairs or floats, then scales and smallest values as floats."""
     return LANES * BLOCK * (2 if activations is Activations.SHORT else 4) + 2 * 4 * LANES

@@ -13,13 +13,13 @@ from lyceum.infer.kernels.matrix import DOT_COLUMNS, TILE_COLUMNS
 
 EMBED = "x x_step embedding panel_bytes blocks read_row positions_table vectors"
 NORM = (
-    "x x_step y y_step bias norm weight norm_bias constants vectors out out_step sums sums_step blocks hidden"
+    "x x_step y y_step bias norm weight norm_bias constants vectors quantise out out_step sums sums_step blocks hidden"
     " hidden_step of_wanted"
 )
-LINEAR = "columns weights panel_bytes blocks x x_step sums sums_step out out_step dots unpack"
+LINEAR = "columns weights panel_bytes blocks x x_step sums sums_step out out_step dots unpack tile"
 MOST_HALF = 65504.0  # the largest float16: infinity times a share of 0 would be NaN
 ROTATE = "x x_step bias vectors angles heads key_heads width padded pool value_offset group_bytes element"
-ACTIVATE = "x x_step bias bias_vectors up activation vectors out out_step sums sums_step blocks"
+ACTIVATE = "x x_step bias bias_vectors up activation vectors quantise out out_step sums sums_step blocks"
 BEST = "x x_step vectors limit stats index"
 
 
@@ -50,7 +50,7 @@ def norm(code: Code) -> None:
             code.invoke("add", x, own.bias, own.vectors)
         to = code.select(zero.is_less(own.hidden), own.hidden + item * own.hidden_step, scratch)
         code.invoke_at(own.norm, x, own.weight, own.norm_bias, own.constants, own.vectors, to)
-        code.invoke("quantise", to, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
+        code.invoke_at(own.quantise, to, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
 
 
 def linear(code: Code) -> None:
@@ -77,7 +77,7 @@ def linear(code: Code) -> None:
                 at = place * TILE_COLUMNS
                 x, sums = own.x + at * own.x_step, own.sums + at * own.sums_step
                 out = own.out + at * own.out_step + group * 128
-                code.invoke("tile", scratch, own.blocks, x, own.x_step, sums, own.sums_step, out, own.out_step)
+                code.invoke_at(own.tile, scratch, own.blocks, x, own.x_step, sums, own.sums_step, out, own.out_step)
 
 
 def rotate(code: Code) -> None:
@@ -139,7 +139,9 @@ def activate(code: Code) -> None:
         with code.when(code.constant(I64, 0).is_less(own.bias)):
             code.invoke("add", x, own.bias, own.bias_vectors)
         code.invoke_at(own.activation, x, x + own.up, own.vectors, scratch)
-        code.invoke("quantise", scratch, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step)
+        code.invoke_at(
+            own.quantise, scratch, own.blocks, own.out + item * own.out_step, own.sums + item * own.sums_step
+        )
 
 
 def best(code: Code) -> None:

@@ -17,7 +17,15 @@ from lyceum.infer.kernels.blocks import num_panels
 from lyceum.infer.kernels.code import LANES
 from lyceum.infer.kernels.layout import Row, State
 from lyceum.infer.kernels.library import Library
-from lyceum.infer.kernels.matrix import BLOCK, DOT_COLUMNS, Activations, Format, panel_block_bytes, x_bytes
+from lyceum.infer.kernels.matrix import (
+    BLOCK,
+    DOT_COLUMNS,
+    Activations,
+    Format,
+    activations_of,
+    panel_block_bytes,
+    x_bytes,
+)
 from lyceum.infer.kernels.operations import OPERATIONS, SETTINGS, activate, best, embed, linear, norm, rotate
 from lyceum.infer.kernels.pack import Floats, Packed, Weights
 from lyceum.model.config import FeedForwardKind, ModelConfig, Norm, Rope
@@ -122,7 +130,7 @@ class Program:
         self.best = np.zeros(room.wanted, np.int64)
         self.best_stats = np.zeros((room.wanted, 2), np.float32)
         widest = max(config.dim, config.ffn_dim, config.num_heads * config.head_dim)
-        self.codes = np.zeros((rows, widest // BLOCK * x_bytes(act)), np.uint8)
+        self.codes = np.zeros((rows, widest // BLOCK * x_bytes(Activations.EXACT)), np.uint8)
         self.sums = np.zeros((rows, widest // BLOCK, 2), np.float32)
         self.part_stats = np.zeros((room.parts, config.num_heads, 2), np.float32)
         self.part_mixed = np.empty((room.parts, config.num_heads, self.pages.width), np.float32)
@@ -136,7 +144,7 @@ class Program:
         """What a thread needs of its own."""
         attention = attention_scratch_bytes(self.pages.width)
         widest = max(packed.columns for packed in self.weights.products.values())
-        opened = 2 * widest // BLOCK * panel_block_bytes(self.act)
+        opened = 2 * widest // BLOCK * panel_block_bytes(Activations.EXACT)
         return -(-(max(attention, opened, 4 * (widest + 64)) + 4096) // 4096) * 4096
 
     def turn(self, num_positions: int) -> None:
@@ -165,23 +173,23 @@ class Program:
         )  # fmt: skip
         before, which = "", State.NUM_TOKENS
         for layer in range(config.num_layers):
-            self._norm(f"{layer}.attention_norm", added=before)
+            self._norm(f"{layer}.attention_norm", added=before, feeds=f"{layer}.qkv")
             self._linear(f"{layer}.qkv", self.qkv)
             self._attention(layer)
             if layer == config.num_layers - 1:  # nobody reads what the others would become
                 self.num_reading_phases, which = len(self._rows), State.NUM_WANTED
-            self._merge(which)
+            self._merge(layer, which)
             self._linear(f"{layer}.output", self.added, which)
-            self._norm(f"{layer}.feed_forward_norm", which, added=f"{layer}.output")
+            self._norm(f"{layer}.feed_forward_norm", which, added=f"{layer}.output", feeds=f"{layer}.inner")
             self._linear(f"{layer}.inner", self.inner, which)
             self._activate(layer, which)
             self._linear(f"{layer}.down", self.added, which)
             before = f"{layer}.down"
-        self._norm("norm", which, added=before)
+        self._norm("norm", which, added=before, feeds="head")
         self._head()
         return np.array(self._rows, np.int64)
 
-    def _norm(self, name: str, which: State = State.NUM_TOKENS, *, added: str) -> None:
+    def _norm(self, name: str, which: State = State.NUM_TOKENS, *, added: str, feeds: str) -> None:
         config, vectors = self.config, self.weights.vectors
         constants = np.array([config.norm_eps, 1 / config.dim], np.float32)
         bias = vectors.get(f"{name}.bias")
@@ -191,8 +199,8 @@ class Program:
             bias=self._vector(f"{added}.bias"), norm=self.library["rms" if config.norm is Norm.RMS else "layer"],
             weight=self._vector(f"{name}.weight"), norm_bias=0 if bias is None else self._keep(bias),
             constants=self._keep(constants), vectors=config.dim // LANES,
-            out=_at(self.codes), hidden=_at(self.hidden) if name == "norm" else 0, hidden_step=_step(self.hidden),
-            blocks=config.dim // BLOCK, of_wanted=int(which is State.NUM_WANTED), **self._activations(config.dim),
+            hidden=_at(self.hidden) if name == "norm" else 0, hidden_step=_step(self.hidden),
+            of_wanted=int(which is State.NUM_WANTED), **self._activations(feeds),
         )  # fmt: skip
 
     def _linear(self, name: str, out: Floats, count: State = State.NUM_TOKENS) -> None:
@@ -201,9 +209,9 @@ class Program:
         self._add(
             linear, 0, fixed=groups,
             columns=count, weights=_at(packed.data), panel_bytes=_panel(packed), blocks=packed.columns // BLOCK,
-            x=_at(self.codes), x_step=self._activations(packed.columns)["out_step"], sums=_at(self.sums),
+            x=_at(self.codes), x_step=self._activations(name)["out_step"], sums=_at(self.sums),
             sums_step=_step(self.sums), out=_at(out), out_step=_step(out), dots=self._tables[packed.form],
-            unpack=self._unpack_pair(packed.form),
+            unpack=self._unpack_pair(packed.form), tile=self.library[f"tile_{self._act(packed.form)}"],
         )  # fmt: skip
 
     def _attention(self, layer: int) -> None:
@@ -229,13 +237,12 @@ class Program:
             mixed=_at(self.part_mixed), strips=pages.width // strip, strip=strip, **shared,
         )  # fmt: skip
 
-    def _merge(self, which: State) -> None:
+    def _merge(self, layer: int, which: State) -> None:
         config, pages = self.config, self.pages
-        width = config.num_heads * config.head_dim
         self._add(
             merge, which, serial=FEW_TOKENS, of_wanted=int(which is State.NUM_WANTED),
             stats=_at(self.part_stats), mixed=_at(self.part_mixed), heads=config.num_heads, width=config.head_dim,
-            padded=pages.width, out=_at(self.codes), blocks=width // BLOCK, **self._activations(width),
+            padded=pages.width, **self._activations(f"{layer}.output"),
         )  # fmt: skip
 
     def _activate(self, layer: int, which: State) -> None:
@@ -244,8 +251,8 @@ class Program:
             activate, which, serial=FEW_TOKENS,
             x=_at(self.inner), x_step=_step(self.inner), bias=self._vector(f"{layer}.inner.bias"),
             bias_vectors=self.weights.products[f"{layer}.inner"].rows // LANES, up=config.ffn_dim * 4,
-            activation=self.library[config.feed_forward], vectors=config.ffn_dim // LANES, out=_at(self.codes),
-            blocks=config.ffn_dim // BLOCK, **self._activations(config.ffn_dim),
+            activation=self.library[config.feed_forward], vectors=config.ffn_dim // LANES,
+            **self._activations(f"{layer}.down"),
         )  # fmt: skip
 
     def _head(self) -> None:
@@ -257,9 +264,16 @@ class Program:
             limit=config.vocab_size, stats=_at(self.best_stats), index=_at(self.best),
         )  # fmt: skip
 
-    def _activations(self, width: int) -> dict[str, int]:
+    def _act(self, form: Format) -> Activations:
+        return activations_of(form, self.act)
+
+    def _activations(self, product: str) -> dict[str, int]:
+        """Where and how an operation leaves what a product reads."""
+        packed = self.weights.products[product]
+        act, blocks = self._act(packed.form), packed.columns // BLOCK
         return {
-            "out_step": width // BLOCK * x_bytes(self.act), "sums": _at(self.sums), "sums_step": _step(self.sums),
+            "quantise": self.library[f"quantise_{act}"], "blocks": blocks, "out": _at(self.codes),
+            "out_step": blocks * x_bytes(act), "sums": _at(self.sums), "sums_step": _step(self.sums),
         }  # fmt: skip
 
     def _add(self, operation: Callable[..., None], count: int, *, fixed: int = 0, serial: int = 0, **own: int) -> None:
@@ -274,7 +288,8 @@ class Program:
         return self._keep(np.array([self.library[f"dot_{form.name}_{width}"] for width in widths], np.int64))
 
     def _unpack_pair(self, form: Format) -> int:
-        return self._keep(np.array([self.library[f"unpack_{form.name}"], panel_block_bytes(self.act)], np.int64))
+        size = panel_block_bytes(self._act(form))
+        return self._keep(np.array([self.library[f"unpack_{form.name}"], size], np.int64))
 
     def _vector(self, name: str) -> int:
         vector = self.weights.vectors.get(name)

@@ -53,6 +53,15 @@ def test_other_needs_sources_and_processors_have_kernels_of_their_own(tmp_path, 
 
 def test_every_kernel_has_an_address_and_the_arguments_it_is_given():
     written = library._written(SMALL)
-    assert {"begin", "work", "operate", "advance", "tile", "quantise", "dot_f32_0_8", "keys_6"} <= written.keys()
+    assert {
+        "begin",
+        "work",
+        "operate",
+        "advance",
+        "tile_exact",
+        "quantise_exact",
+        "dot_f32_0_8",
+        "keys_6",
+    } <= written.keys()
     assert all(isinstance(count, int) and callable(write) for count, write in written.values())
     assert isinstance(has_pair_products(), bool)

@@ -32,7 +32,7 @@ class Columns:
         self.codes = np.zeros((len(numbers) + 8, blocks * x_bytes(activations)), np.uint8)
         self.sums = np.zeros((len(numbers) + 8, blocks, 2), np.float32)
         for row, codes, sums in zip(numbers, self.codes, self.sums, strict=False):
-            call(library, "quantise", row, blocks, codes, sums)
+            call(library, f"quantise_{activations}", row, blocks, codes, sums)
 
     def times(self, library, name, panel, width, rows):
         """out[c, rows] of the first `width` columns and a kernel of dot's arguments."""
@@ -86,7 +86,7 @@ def test_a_column_has_the_same_bits_alone_among_others_and_in_tiles(case):
     opened = aligned((2, COLUMNS // BLOCK, panel_block_bytes(activations)), np.uint8)
     for panel, to in zip(packed, opened, strict=True):
         call(library, f"unpack_{form.name}", panel, COLUMNS // BLOCK, to)
-    found = columns.times(library, "tile", opened, TILE_COLUMNS, ROWS)
+    found = columns.times(library, f"tile_{activations}", opened, TILE_COLUMNS, ROWS)
     np.testing.assert_array_equal(found, widest[:TILE_COLUMNS])
 
 

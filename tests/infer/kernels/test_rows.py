@@ -115,7 +115,7 @@ def test_merging_parts_of_attention_equals_attention_over_all(exact):
 def quantised(library, numbers, code_bytes):
     blocks = len(numbers) // BLOCK
     codes, sums = np.zeros(len(numbers) * code_bytes, np.uint8), np.zeros((blocks, 2), np.float32)
-    call(library, "quantise", numbers, blocks, codes, sums)
+    call(library, f"quantise_{'short' if code_bytes == 2 else 'exact'}", numbers, blocks, codes, sums)
     return codes.view(np.int16 if code_bytes == 2 else np.float32).reshape(blocks, BLOCK), sums
 
 

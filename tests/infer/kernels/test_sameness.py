@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from lyceum.infer.generate import all_logits
+from lyceum.infer.kernels.matrix import Codes
 from lyceum.infer.kernels.runner import LONG_SPAN, KernelRunner
 from lyceum.infer.torch_weights import from_model
+from lyceum.model.quantized import Scheme
+from lyceum.quant.formats import quantize as quantized
 from tests.infer.kernels.models import FAMILIES, LLAMA, pages_for, random_model, read_whole, rounded, span, text
 
 NUM_PAGES = 160
@@ -155,3 +159,19 @@ def test_another_bit_in_the_prompt_does_change_what_follows(runner_of):
     runner = runner_of("default")
     before, after = read_whole(runner, tokens), read_whole(runner, other)
     assert (before != after).any(axis=1).all()
+
+
+def test_integer_and_floating_products_live_in_one_program(cache):
+    """Packed integers meet 16-bit activations, the bfloat16 head float32 ones, and the bits are the same."""
+    model = quantized(random_model(LLAMA), Scheme(bits=8))
+    weights = from_model(model)
+    assert {one.form.codes for one in weights.products.values()} == {Codes.INT8, Codes.BF16}
+    runner = KernelRunner(LLAMA, weights, cache=cache, num_pages=40, num_threads=2)
+    tokens = text(60)
+    whole, pages = read_whole(runner, tokens).copy(), range(10, 20)
+    one_by_one = [
+        runner.run([span(tokens, at, at + 1, pages, num_logits=1)]).logits[0].copy() for at in range(len(tokens))
+    ]
+    np.testing.assert_array_equal(whole, np.stack(one_by_one))
+    expected = all_logits(model.float(), tokens).detach().numpy()
+    assert 0 < np.abs(whole - expected).max() < 0.02 * expected.std()
