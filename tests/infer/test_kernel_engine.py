@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lyceum.core.request import Finish, Request, Sampling
+from lyceum.core.request import Request, Sampling
 from lyceum.infer.engine import Engine
-from lyceum.infer.generate import generate
 from lyceum.infer.kernels.runner import KernelRunner
 from lyceum.infer.torch_weights import from_model
 from lyceum.model.config import Learned
-from tests.infer.test_engine import assert_nothing_is_left, assert_same, random_request, run_all
+from tests.infer.test_engine import assert_as_plainly, assert_nothing_is_left, random_request, run_all
 from tests.infer.tiny import byte_tokenizer, tiny_model
 
 TOKENIZER = byte_tokenizer()
@@ -37,14 +36,7 @@ def test_exact_engine_equals_plain_generation_with_cancels_prefix_hits_and_preem
     engine = engine_of(model, compiled, exact=True, num_pages=13, max_rows=source.randint(4, 8), pass_tokens=48)
     requests = [random_request(source, most_tokens=14) for _ in range(64)]
     replies, cancelled = run_all(engine, requests, source, cancel=0.05)
-    for number, (reply, request) in enumerate(zip(replies, requests, strict=True)):
-        if number not in cancelled:
-            assert_same(reply, generate(model, TOKENIZER, request))
-        elif reply.finish is Finish.CANCELLED and not request.best_of:
-            assert generate(model, TOKENIZER, request).tokens[: len(reply.tokens)] == reply.tokens
-    stats = engine.stats
-    assert stats.preemptions > 0 and stats.prefix_hits > 0 and stats.evictions > 0
-    assert_nothing_is_left(engine)
+    assert_as_plainly(engine, model, requests, replies, cancelled)
 
 
 @pytest.mark.parametrize("exact", [True, False])
