@@ -134,3 +134,23 @@ def test_the_end_is_told_once():
     say(answer.choices[1], "b")
     answer.cancel()
     assert ends == [answer]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "stop", "text"),
+    [
+        ("aé.b".encode(), "é", "a"),  # the stop string is itself a character of two tokens
+        (b"a\xf0\x9fSTOPb", "STOP", "a\ufffd"),  # it comes where a character was left unfinished
+        (b"a\xf0\x9f\x98\x80STOPb", "\U0001f600S", "a"),  # it begins with a character of four tokens
+        ("aèb".encode(), "é", "aèb"),  # the same first byte is not the same character
+    ],
+)
+def test_a_stop_string_in_the_middle_of_characters(spoken, stop, text):
+    answer = answer_to(Request(tokens=(1,), sampling=Sampling(max_tokens=len(spoken), stop=(stop,))), TOKENIZER)
+    for token in spoken:
+        if not answer.is_ended:
+            answer.choices[0].take(token, -1.0)
+    reply = answer.reply()
+    assert reply.text == text
+    assert reply.finish is (Finish.LENGTH if stop not in spoken.decode(errors="replace") else Finish.STOP)
+    assert "".join(piece.text for piece in answer) == text
