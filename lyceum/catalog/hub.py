@@ -4,9 +4,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
 from lyceum.core.errors import ResourceError
 from lyceum.core.log import say
 
@@ -21,8 +18,11 @@ def is_offline() -> bool:
 
 def fetch_file(repository: str, path: str, scratch: Path, *, is_dataset: bool) -> Path:
     """Download one file below `scratch`, where a partial one is resumed."""
+    import huggingface_hub  # here: it takes 0.1 s that only a download is worth
+
     kind = "dataset" if is_dataset else "model"
-    return Path(_asked(repository, lambda: hf_hub_download(repository, path, repo_type=kind, local_dir=scratch)))
+    ask = huggingface_hub.hf_hub_download
+    return Path(_asked(repository, lambda: ask(repository, path, repo_type=kind, local_dir=scratch)))
 
 
 def fetch_repository(repository: str, folder: Path) -> Path:
@@ -33,13 +33,18 @@ def fetch_repository(repository: str, folder: Path) -> Path:
         raise ResourceError(
             f"{repository} is not in {folder} and LYCEUM_OFFLINE is set; fetch it once with the network"
         )
+    import huggingface_hub
+
     say(f"fetching {repository} from the Hub")
-    _asked(repository, lambda: snapshot_download(repository, allow_patterns=list(MODEL_FILES), local_dir=folder))
+    ask = huggingface_hub.snapshot_download
+    _asked(repository, lambda: ask(repository, allow_patterns=list(MODEL_FILES), local_dir=folder))
     (folder / WHOLE).touch()
     return folder
 
 
 def _asked(repository: str, ask: Callable[[], str]) -> str:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     try:
         return ask()
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:

@@ -6,6 +6,7 @@ where the `gguf` package takes 1.9 s (it makes five numpy views for each string)
 Source: the GGUF specification, github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
+import functools
 import mmap
 import struct
 from dataclasses import dataclass
@@ -45,12 +46,22 @@ class GgufHeader:
 
 
 def read_metadata(path: Path) -> GgufHeader:
-    """Read the head of a GGUF file, version 2 or 3, little-endian. CheckpointError when it is truncated or damaged."""
+    """Read the head of a GGUF file, version 2 or 3, little-endian. CheckpointError when it is truncated or damaged.
+
+    The last ones are remembered, as tokenizer and weights ask for the same one after the other: leave it as it is.
+    """
+    try:
+        told = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path} does not exist; check the path") from error
+    return _read(path, told.st_size, told.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: Path, size: int, changed_ns: int) -> GgufHeader:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             return _Reader(path, view).header()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist; check the path") from error
     except (OSError, ValueError) as error:  # a folder, no permission, or an empty file, which mmap refuses
         raise CheckpointError(f"{path} cannot be read as a GGUF file ({error}); check the path") from error
 

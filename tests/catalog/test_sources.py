@@ -8,9 +8,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
-from lyceum.catalog import archive, hub, sources
+from lyceum.catalog import archive, sources
 from lyceum.catalog.datasets import DATASETS
 from lyceum.catalog.entry import Entry, File, Hub, Kind, Package, is_inside
 from lyceum.catalog.models import MODELS
@@ -203,7 +204,7 @@ def test_the_hub_is_tried_after_the_registry_with_a_note(
         target.write_bytes(CONTENT["deep/config.json"])
         return str(target)
 
-    monkeypatch.setattr(hub, "hf_hub_download", hub_download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub_download)
     use(monkeypatch, entry(hub=Hub(repository="someone/tiny", files=(File(name="config.json", path="config.json"),))))
     folder = sources.fetch("tiny-model")
     assert (folder / "config.json").read_bytes() == b"{}"
