@@ -1,5 +1,6 @@
 """A GGUF file's own bits as packed weights."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,9 @@ def open_gguf(path: Path, *, kept: Path | None = None, exact: bool = False) -> t
     weights = store.read(kept, made_of=store.stamp(path))
     if weights is None:
         weights = _pack(file, config, exact=False)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        store.write(kept, weights, made_of=store.stamp(path))
+        with contextlib.suppress(OSError):  # a full or read-only disk costs half a second at the next start, no more
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            store.write(kept, weights, made_of=store.stamp(path))
     return config, weights
 
 

@@ -1,5 +1,6 @@
 """Kernels as native code: compiled once for this processor, kept as an object file, loaded in milliseconds."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,9 +125,10 @@ def _compile(needs: Needs, path: Path) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(parsed, builder)
     compiled: bytes = machine.emit_object(parsed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic(path) as temporary:
-        temporary.write_bytes(compiled)
+    with contextlib.suppress(OSError):  # on a full or read-only disk it is compiled again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic(path) as temporary:
+            temporary.write_bytes(compiled)
     return compiled
 
 
