@@ -1,8 +1,10 @@
 """The engines that are compared, and each of them as a running process that is given jobs (inference_worker.py)."""
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -123,8 +125,9 @@ class Running:
         return used_s(self.process.pid)
 
     def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
+        """End the process and those it began, which OpenVINO's leaves behind."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.log.close()
 
@@ -132,7 +135,7 @@ class Running:
         assert self.process.stdout
         timeout_s = max(0.0, self.until - time.monotonic())
         if not select.select([self.process.stdout], [], [], timeout_s)[0]:
-            self.process.kill()
+            self.stop()
             raise WorkerError(f"{self.contender.name} was not done when the time was over, and was stopped")
         line = self.process.stdout.readline()
         if not line:
@@ -156,6 +159,7 @@ def start(contender: Contender, *, threads: int, folder: Path, until: float) -> 
         stderr=log,
         text=True,
         env=environment(threads),
+        start_new_session=True,
     )
     running = Running(contender=contender, process=process, log=log, until=until)
     try:
