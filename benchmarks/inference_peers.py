@@ -72,7 +72,7 @@ def contenders(
             python=sys.executable,
             settings={"model": reference},
             token_bytes=from_file,
-            note="engine() as it is by default",
+            note="the file itself, in the default mode",
         ),
         llama(SHIPPED, model, None, "the shipped file, llama.cpp's own settings (it takes flash attention)"),
         llama(BEST, requantized, True, "its fastest format: requantized by llama.cpp, lossy; flash attention"),

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def open_speaker(reference: str) -> "Speaker":
-    """Open a model to talk with by name, Run, folder or file; torch is imported only for what needs it."""
-    from lyceum.recipes.engines import Speaker, open_file
+    """Open a model to talk with by name, Run, folder or file; torch is imported where it is needed, as on a GPU."""
+    from lyceum.recipes.engines import Speaker, may_have_gpu, open_file
 
-    speaker = open_file(reference)
+    speaker = None if may_have_gpu() else open_file(reference)
     if speaker is not None:
         return speaker
     from lyceum.recipes.load import load

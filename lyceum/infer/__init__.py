@@ -1,1 +1,1 @@
-"""Inference: samplers, the key-value cache, the plain reference and the batching engine."""
+"""Inference: requests, searches and pages over a Runner; samplers; the CPU kernels; the plain reference."""

@@ -1,15 +1,15 @@
 """Open a model by any of its names to talk with it, by the shortest way: a .gguf file needs no torch on a CPU."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from lyceum.catalog import sources
 from lyceum.infer.engine import Engine
+from lyceum.infer.kernel_engine import kernel_engine
 from lyceum.infer.kernels.gguf_weights import open_gguf
 from lyceum.infer.kernels.program import why_not
-from lyceum.infer.kernels.runner import KernelRunner
-from lyceum.infer.runner import default_pages
 from lyceum.model.config import ModelConfig
 from lyceum.model.count import count
 from lyceum.model.gguf import GgufFile
@@ -17,7 +17,7 @@ from lyceum.model.gguf_config import read_config
 from lyceum.recipes.locate import locate
 from lyceum.tokenizer.tokenizer import Tokenizer
 
-PAGE_ELEMENT_BYTES = {False: 2, True: 4}  # of a key or value, exact or not
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +36,19 @@ class Speaker:
 
 
 def open_file(reference: str, *, exact: bool = False) -> Speaker | None:
-    """An engine straight from a .gguf file, with the file's own bits; None for everything else, which needs torch."""
+    """A CPU engine straight from a .gguf file, with the file's own bits; None for all else, which needs torch."""
     path = locate(reference).path
     if path.suffix != ".gguf" or why_not(read_config(GgufFile.open(path))):
         return None
     config, weights = open_gguf(path, kept=kept_file(path), exact=exact)
     tokenizer = Tokenizer.from_gguf(path)
-    runner = KernelRunner(
-        config,
-        weights,
-        cache=sources.cache_dir() / "kernels",
-        num_pages=default_pages(config, PAGE_ELEMENT_BYTES[exact]),
-        known_tokens=tokenizer.vocab_size,
-        exact=exact,
-    )
-    return Speaker(
-        name=reference,
-        engine=Engine(runner, tokenizer),
-        tokenizer=tokenizer,
-        config=config,
-    )
+    engine = kernel_engine(config, weights, tokenizer, exact=exact)
+    return Speaker(name=reference, engine=engine, tokenizer=tokenizer, config=config)
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU's driver is here; torch, which takes most of a second to import, then says whether it is of use."""
+    return any(Path(driver).exists() for driver in GPU_DRIVERS) or shutil.which("nvidia-smi") is not None
 
 
 def kept_file(path: Path) -> Path:

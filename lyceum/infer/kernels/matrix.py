@@ -3,7 +3,8 @@
 Weights lie in panels of 16 rows; a panel is cut along its columns into blocks of 32, whose codes stand so that one
 instruction works on the same column, or pair of columns, of all 16 rows (`blocks.py` packs them). Activations are
 
-* SHORT: 16-bit integers with a scale for each 32 (an eighth of bfloat16's error, at bfloat16's speed), or
+* SHORT: 16-bit integers with a scale for each 32 (four fifths of bfloat16's speed, a thirtieth of its
+  error: experiments/LOG.md), or
 * EXACT: float32 as they are.
 
 Both come with the sum of each 32, which a format with a smallest value needs. `dot` reads packed weights as they

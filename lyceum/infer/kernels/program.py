@@ -45,7 +45,8 @@ class Room:
     threads: int
 
 
-def _product_formats(weights: Weights) -> tuple[Format, ...]:
+def product_formats(weights: Weights) -> tuple[Format, ...]:
+    """The formats of a model's products, in one order."""
     return tuple(sorted({packed.form for packed in weights.products.values()}, key=lambda form: form.name))
 
 
@@ -136,7 +137,7 @@ class Program:
         self.part_mixed = np.empty((room.parts, config.num_heads, self.pages.width), np.float32)
         self.angles = np.empty((config.context_tokens, config.head_dim), np.float32)
         self.num_angles = 0
-        self._tables = {form: self._dot_table(form) for form in _product_formats(weights)}
+        self._tables = {form: self._dot_table(form) for form in product_formats(weights)}
         self.words = self._write()
 
     @property

@@ -21,7 +21,7 @@ from lyceum.infer.kernels.library import Needs, has_pair_products, open_library
 from lyceum.infer.kernels.machine import IDLE, ITEM_BITS
 from lyceum.infer.kernels.matrix import Activations
 from lyceum.infer.kernels.pack import Weights, replace
-from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, value_vectors, why_not
+from lyceum.infer.kernels.program import Program, Room, num_stretches, pages_of, product_formats, value_vectors, why_not
 from lyceum.infer.kernels.team import Team, usable_threads
 from lyceum.infer.kernels.wanted import Part, Wanted
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span
@@ -218,10 +218,9 @@ class KernelRunner:
 
 def needs_of(config: ModelConfig, weights: Weights, *, exact: bool) -> Needs:
     """What a model asks of the kernels' library."""
-    forms = {packed.form for packed in weights.products.values()}
     is_short = not exact and has_pair_products()
     return Needs(
-        formats=tuple(sorted(forms, key=lambda form: form.name)),
+        formats=product_formats(weights),
         embeddings=(weights.embedding.form,),
         activations=Activations.SHORT if is_short else Activations.EXACT,
         value_vectors=value_vectors(config),

@@ -15,6 +15,7 @@ from lyceum.infer.kernels import team
 from lyceum.infer.kernels.layout import State
 from lyceum.infer.kernels.machine import IDLE, ITEM_BITS, OVER
 from lyceum.infer.kernels.runner import KernelRunner
+from lyceum.infer.kernels.team import MOST_THREADS, usable_threads
 from lyceum.infer.torch_weights import from_model
 from tests.infer.kernels.models import LLAMA, pages_for, random_model, read_whole, span, text
 
@@ -188,3 +189,15 @@ def test_between_passes_the_ticket_says_so(runner_of):
         assert ticket & ((1 << 36) - 1) == IDLE and ticket >> ITEM_BITS & OVER == OVER
         jobs.append(ticket >> 36)
     assert jobs == [jobs[0], jobs[0] + 1, jobs[0] + 2]
+
+
+@pytest.mark.parametrize(("asked", "count"), [("3", 3), ("1", 1)])
+def test_as_many_threads_as_torch_would_take(monkeypatch, asked, count):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert usable_threads() == count
+
+
+@pytest.mark.parametrize("asked", ["", "0", "many"])
+def test_without_a_wish_the_processors_are_counted(monkeypatch, asked):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert 1 <= usable_threads() <= MOST_THREADS
