@@ -1,7 +1,5 @@
 """Weights in and out of Hugging Face folders: `config.json` and `model.safetensors` (or its shards with an index)."""
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from torch import Tensor
 from lyceum.core import files
 from lyceum.core.errors import CheckpointError, ConfigError, suggestion
 from lyceum.model.config import ModelConfig
+from lyceum.model.disk_errors import as_os_errors
 from lyceum.model.families import gpt2, llama
 from lyceum.model.quantized import replace_linears
 from lyceum.model.transformer import Transformer
@@ -99,13 +98,8 @@ def save_folder(model: Transformer, folder: Path, *, quantization: Mapping[str, 
 
 def write_tensors(target: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file; a full disk is an OSError, as for any other file."""
-    try:
+    with as_os_errors():
         save_file(dict(tensors), target, metadata={"format": "pt"})
-    except SafetensorError as error:
-        told = re.search(r"os error (\d+)", str(error))
-        if told is None:
-            raise
-        raise OSError(int(told[1]), os.strerror(int(told[1]))) from error
 
 
 def read_tensors(source: Path) -> dict[str, Tensor]:

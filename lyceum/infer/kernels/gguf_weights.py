@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lyceum.core.errors import ResourceError
 from lyceum.infer.kernels import store
 from lyceum.infer.kernels.blocks import Coded, from_numbers
 from lyceum.infer.kernels.ggml import from_gguf
@@ -27,7 +28,9 @@ def open_gguf(path: Path, *, kept: Path | None = None, exact: bool = False) -> t
     weights = store.read(kept, made_of=store.stamp(path))
     if weights is None:
         weights = _pack(file, config, exact=False)
-        with contextlib.suppress(OSError):  # a full or read-only disk costs half a second at the next start, no more
+        with contextlib.suppress(
+            OSError, ResourceError
+        ):  # a full or read-only disk costs half a second at the next start, no more
             kept.parent.mkdir(parents=True, exist_ok=True)
             store.write(kept, weights, made_of=store.stamp(path))
     return config, weights

@@ -12,6 +12,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from lyceum.core import files
+from lyceum.core.errors import ResourceError
 from lyceum.infer.kernels import attention, machine, matrix, operations, rows
 from lyceum.infer.kernels.code import Code
 from lyceum.infer.kernels.matrix import Activations, Format, activations_of
@@ -125,7 +126,7 @@ def _compile(needs: Needs, path: Path) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(parsed, builder)
     compiled: bytes = machine.emit_object(parsed)
-    with contextlib.suppress(OSError):  # on a full or read-only disk it is compiled again next time
+    with contextlib.suppress(OSError, ResourceError):  # on a full or read-only disk it is compiled again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic(path) as temporary:
             temporary.write_bytes(compiled)

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from lyceum.core import files
 from lyceum.infer.kernels.matrix import Codes, Format
 from lyceum.infer.kernels.pack import Packed, Weights
+from lyceum.model.disk_errors import as_os_errors
 
 LAYOUT = 1  # raise it when blocks.py packs otherwise
 
@@ -31,7 +32,7 @@ def stamp(source: Path) -> str:
 
 
 def write(path: Path, weights: Weights, *, made_of: str) -> None:
-    """Keep weights; temporary file, fsync, rename."""
+    """Keep weights; temporary file, fsync, rename. A full disk is a ResourceError."""
     arrays: dict[str, npt.NDArray[Any]] = {f"vectors.{name}": vector for name, vector in weights.vectors.items()}
     told: dict[str, Any] = {}
     named = {f"products.{name}": packed for name, packed in weights.products.items()}
@@ -42,7 +43,7 @@ def write(path: Path, weights: Weights, *, made_of: str) -> None:
         told[name] = {"form": asdict(packed.form), "rows": packed.rows, "columns": packed.columns}
     if weights.positions is not None:
         arrays["positions"] = weights.positions
-    with files.atomic(path) as temporary:
+    with files.atomic(path) as temporary, as_os_errors():
         save_file(arrays, temporary, metadata={"made_of": made_of, "products": json.dumps(told)})
 
 

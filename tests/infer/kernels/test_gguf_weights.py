@@ -1,3 +1,4 @@
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -47,3 +48,18 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(model, tmp_path, compil
     np.testing.assert_array_equal(logits_of(path, compiled, kept=blocked / "a.packed"), logits_of(path, compiled))
     config, weights = open_gguf(path)
     assert open_library(needs_of(config, weights, exact=True), blocked / "kernels")["work"]
+
+
+def test_a_full_disk_keeps_nothing_and_stops_nobody(model, tmp_path, compiled):
+    path, kept = write(tmp_path / "a.gguf", model), tmp_path / "a.packed"
+    expected = logits_of(path, compiled)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # no file may grow beyond a page
+    try:
+        found = logits_of(path, compiled, kept=kept)
+        config, weights = open_gguf(path)
+        assert open_library(needs_of(config, weights, exact=True), tmp_path / "kernels")["work"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    np.testing.assert_array_equal(found, expected)
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(("a.packed", ".a"))] == []
