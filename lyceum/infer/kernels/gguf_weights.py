@@ -28,10 +28,8 @@ def open_gguf(path: Path, *, kept: Path | None = None, exact: bool = False) -> t
     weights = store.read(kept, made_of=store.stamp(path))
     if weights is None:
         weights = _pack(file, config, exact=False)
-        with contextlib.suppress(
-            OSError, ResourceError
-        ):  # a full or read-only disk costs half a second at the next start, no more
-            kept.parent.mkdir(parents=True, exist_ok=True)
+        # A full or read-only disk costs half a second at the next start, no more.
+        with contextlib.suppress(OSError, ResourceError):
             store.write(kept, weights, made_of=store.stamp(path))
     return config, weights
 

@@ -126,10 +126,9 @@ def _compile(needs: Needs, path: Path) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(parsed, builder)
     compiled: bytes = machine.emit_object(parsed)
-    with contextlib.suppress(OSError, ResourceError):  # on a full or read-only disk it is compiled again next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.atomic(path) as temporary:
-            temporary.write_bytes(compiled)
+    # On a full or read-only disk it is compiled again next time.
+    with contextlib.suppress(OSError, ResourceError), files.atomic(path) as temporary:
+        temporary.write_bytes(compiled)
     return compiled
 
 
