@@ -16,7 +16,7 @@ def main() -> None:
 
     def blocked(size: int) -> None:
         attend.BLOCK = size
-        attend.attention(q, k, v, scale=WIDTH**-0.5).sum().backward()
+        attend.attention(q, k, v, attend.AttendSpec(scale=WIDTH**-0.5)).sum().backward()
 
     def library() -> None:
         F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()

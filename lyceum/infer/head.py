@@ -24,4 +24,4 @@ def next_logits(model: Transformer, hidden: Float[Tensor, "N D"]) -> Float[Tenso
     logits = logits.float()
     best = logits.topk(min(NUM_CANDIDATES, logits.shape[-1]), dim=-1).indices  # (N, C)
     rows = model.head.weight[best].float()  # (N, C, D)
-    return logits.scatter(1, best, torch.einsum("nd,ncd->nc", hidden.float(), rows))
+    return logits.scatter(1, best, model.capped(torch.einsum("nd,ncd->nc", hidden.float(), rows)))

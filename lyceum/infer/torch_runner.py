@@ -19,7 +19,7 @@ from lyceum.infer.engine import Engine
 from lyceum.infer.head import next_logits
 from lyceum.infer.runner import PAGE_TOKENS, Outcome, Span, default_pages
 from lyceum.infer.sampling import logprobs_of
-from lyceum.model.attend import AttendSpec, Keys, Queries, attention
+from lyceum.model.attend import AttendSpec, Keys, Queries, attention, visible
 from lyceum.model.transformer import Transformer
 from lyceum.tokenizer.tokenizer import Tokenizer
 
@@ -123,7 +123,7 @@ class _Paged:
     """The Attend of one pass: writes new keys and values into their slots, then each token sees its own branch.
 
     Pages hold anything behind a branch's last token, NaN too. What is not allowed would still be multiplied by a weight
-    of 0, and 0 x NaN is NaN, so that rows are filled up with their own last token instead.
+    of 0, and 0 x NaN is NaN, so that rows are filled up with their own first token instead.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, spans: Sequence[Span]) -> None:
@@ -145,10 +145,10 @@ class _Paged:
         self._single = torch.from_numpy(starts[single]).to(device) if single else None  # their rows
         if single:
             longest = -(-max(ends[i] for i in single) // KEYS_STEP) * KEYS_STEP
-            padded = [np.pad(slots[i], (0, longest - ends[i]), mode="edge") for i in single]
-            sizes = torch.tensor([ends[i] for i in single], device=device)
-            self._slots = torch.from_numpy(np.stack(padded)).to(device)  # (B, S)
-            self._allowed = (torch.arange(longest, device=device) < sizes[:, None])[:, None, None]  # (B, 1, 1, S)
+            padded = [np.pad(slots[i], (longest - ends[i], 0), mode="edge") for i in single]
+            fill = torch.tensor([longest - ends[i] for i in single], device=device)
+            self._slots = torch.from_numpy(np.stack(padded)).to(device)  # (B, S): each query stands at the last key
+            self._allowed = (torch.arange(longest, device=device) >= fill[:, None])[:, None, None]  # (B, 1, 1, S)
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         keys, values = self.keys[layer], self.values[layer]  # (S, G, K)
@@ -156,12 +156,17 @@ class _Paged:
         mixed = torch.empty_like(q)  # (N, H, 1, K)
         if self._single is not None:
             k, v = (tensor[self._slots].transpose(1, 2) for tensor in (keys, values))  # (B, G, S, K)
-            mixed[self._single] = attention(q[self._single], k, v, scale=spec.scale, allowed=self._allowed)
+            mixed[self._single] = attention(q[self._single], k, v, spec, self._seen(spec))
         for rows, slots in self._longer:
             queries = q[rows, :, 0].transpose(0, 1)[None]  # (1, H, T, K)
             k, v = (tensor[slots].transpose(0, 1)[None] for tensor in (keys, values))  # (1, G, S, K)
-            mixed[rows, :, 0] = attention(queries, k, v, scale=spec.scale)[0].transpose(0, 1)
+            mixed[rows, :, 0] = attention(queries, k, v, spec)[0].transpose(0, 1)
         return mixed
+
+    def _seen(self, spec: AttendSpec) -> Tensor:
+        """Which keys the single tokens see: none of those that only fill up, and no more than their window."""
+        seen = visible(spec, 1, self._slots.shape[1], self._slots.device)
+        return self._allowed if seen is None else self._allowed & seen
 
 
 def _slots(page: int) -> slice:

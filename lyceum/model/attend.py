@@ -1,10 +1,11 @@
 """The Attend contract: how queries meet keys and values is handed to the model, which holds no mask and no cache.
 
 Shapes: B rows, H query heads, G key heads (H is a multiple of G), T queries, S keys, K head width.
-Query t of a row is its key S - T + t: the last queries stand at the last keys.
+Query t of a row is its key S - T + t: the last queries stand at the last keys (not in cross-attention).
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,9 +13,20 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lyceum.model.positions import Bias
+
 Queries = Float[Tensor, "B H T K"]  # and what is attended, one for each query
 Keys = Float[Tensor, "B G S K"]  # and values
+Allowed = Bool[Tensor, "#B 1 T S"]  # true where a query may see a key
 BLOCK = 128  # queries at a time; 64 and 256 measured slower on two Zen 5 cores (benchmarks/attention.py)
+
+
+class Direction(StrEnum):
+    """Where the keys that a query may see stand."""
+
+    CAUSAL = "causal"  # at the query and before it
+    BOTH = "both"  # at the query, before and after it
+    CROSS = "cross"  # in another sequence, all of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +34,10 @@ class AttendSpec:
     """What a layer asks of whatever attends for it."""
 
     scale: float  # multiplies the products of queries and keys
+    direction: Direction = Direction.CAUSAL
+    window: int | None = None  # tokens seen, the query's own included; looking both ways, as many on either side
+    cap: float | None = None  # x -> cap * tanh(x / cap) on the scores
+    bias: Bias | None = None  # added to the scores
 
 
 @runtime_checkable
@@ -32,53 +48,74 @@ class Attend(Protocol):
         """The attended values, one for each query."""
 
 
-class Causal:
-    """Each row is one document: a token sees itself and all before it."""
+class Whole:
+    """Each row is one document: a query sees all of it that its layer's direction allows."""
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
-        return attention(q, k, v, scale=spec.scale)
+        return attention(q, k, v, spec)
 
 
 class Packed:
-    """Rows hold several documents: a token sees itself and earlier tokens of its own document."""
+    """Rows hold several documents, each seen from within only.
 
-    def __init__(self, documents: Int[Tensor, "B T"]) -> None:
-        same = documents[:, :, None] == documents[:, None, :]
-        self.allowed = same.tril()[:, None]  # (B, 1, T, T)
+    `sources` are the documents of the rows an encoder read, for cross-attention: a target sees its own number's source.
+    """
+
+    def __init__(self, documents: Int[Tensor, "B T"], sources: Int[Tensor, "B S"] | None = None) -> None:
+        self.documents, self.sources = documents, sources
+        self.known: dict[tuple[Direction, int | None], Tensor] = {}  # layers of a kind share what they may see
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
-        return attention(q, k, v, scale=spec.scale, allowed=self.allowed)
+        kind = spec.direction, spec.window
+        if kind not in self.known:
+            self.known[kind] = self._allowed(spec)
+        return attention(q, k, v, spec, self.known[kind])
+
+    def _allowed(self, spec: AttendSpec) -> Allowed:
+        keys = self.documents
+        if spec.direction is Direction.CROSS:
+            assert self.sources is not None, "cross-attention needs the documents of what the encoder read"
+            keys = self.sources
+        same = (self.documents[:, :, None] == keys[:, None, :])[:, None]
+        seen = visible(spec, same.shape[2], same.shape[3], same.device)
+        return same if seen is None else same & seen
 
 
-def attention(
-    q: Queries,
-    k: Keys,
-    v: Keys,
-    *,
-    scale: float,
-    allowed: Bool[Tensor, "B 1 T S"] | None = None,
-) -> Queries:
-    """Softmax attention; causal when `allowed` (true where a query may see a key) is not given.
+def attention(q: Queries, k: Keys, v: Keys, spec: AttendSpec, allowed: Allowed | None = None) -> Queries:
+    """Softmax attention. `allowed` says all about which keys a query sees; without it direction and window do.
 
     Every query must be allowed at least one key. Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        return _blocked(q, k, v, scale=scale, allowed=allowed)
-    is_square = q.shape[2] == k.shape[2]
-    if allowed is None and not is_square and q.shape[2] > 1:
-        allowed = _causal(q.shape[2], k.shape[2], q.device)[None, None]
+    if (q.device.type == "cpu" and q.dtype == torch.bfloat16) or spec.cap is not None:
+        return _blocked(q, k, v, spec, allowed)
+    queries, keys = q.shape[2], k.shape[2]
+    bias = _bias(spec, queries, keys)
+    is_causal = spec.direction is Direction.CAUSAL and queries == keys and spec.window is None
+    is_causal = is_causal and allowed is None and bias is None
+    mask = allowed
+    if mask is None and not is_causal:
+        mask = visible(spec, queries, keys, q.device)
+    if bias is not None:
+        mask = bias.to(q)[None] if mask is None else bias.to(q) + _hidden(mask, q.dtype)
     return F.scaled_dot_product_attention(
-        q,
-        k,
-        v,
-        attn_mask=allowed,
-        scale=scale,
-        is_causal=allowed is None and is_square,
-        enable_gqa=q.shape[1] != k.shape[1],
+        q, k, v, attn_mask=mask, scale=spec.scale, is_causal=is_causal, enable_gqa=q.shape[1] != k.shape[1]
     )
 
 
-def _blocked(q: Tensor, k: Tensor, v: Tensor, *, scale: float, allowed: Tensor | None) -> Tensor:
+def visible(spec: AttendSpec, queries: int, keys: int, device: torch.device) -> Bool[Tensor, "1 1 T S"] | None:
+    """Which keys the last `queries` of `keys` positions may see by direction and window; None when all."""
+    is_causal = spec.direction is Direction.CAUSAL
+    if spec.direction is Direction.CROSS or (spec.window is None and (not is_causal or queries == 1)):
+        return None
+    place = torch.arange(keys, device=device)
+    distance = place[keys - queries :, None] - place[None]  # from a query back to a key
+    seen = distance >= 0 if is_causal else torch.ones_like(distance, dtype=torch.bool)
+    if spec.window is not None:
+        seen = seen & (distance.abs() < spec.window)
+    return seen[None, None]
+
+
+def _blocked(q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec, allowed: Tensor | None) -> Tensor:
     """Attention as plain matrix products over blocks of queries, the query heads of a key head folded into rows.
 
     On CPUs in bfloat16, forward and backward, it is 2.4 times as fast as the library's (benchmarks/attention.py).
@@ -86,21 +123,40 @@ def _blocked(q: Tensor, k: Tensor, v: Tensor, *, scale: float, allowed: Tensor |
     rows, heads, queries, width = q.shape
     groups, keys = k.shape[1], k.shape[2]
     share = heads // groups
-    past = keys - queries
+    allowed = visible(spec, queries, keys, q.device) if allowed is None else allowed
+    bias = _bias(spec, queries, keys)
     k, v = k.reshape(rows * groups, keys, width), v.reshape(rows * groups, keys, width)
-    q = (q * scale).reshape(rows * groups, share, queries, width)
+    q = (q * spec.scale).reshape(rows * groups, share, queries, width)
     parts = []
     for start in range(0, queries, BLOCK):
-        end = min(start + BLOCK, queries)
-        size, seen = end - start, past + end  # later keys are never allowed
-        scores = q[:, :, start:end].reshape(rows * groups, share * size, width) @ k[:, :seen].transpose(1, 2)
-        own = _causal(size, seen, q.device)[None, None] if allowed is None else allowed[:, :, start:end, :seen]
-        hidden = torch.zeros(own.shape, dtype=q.dtype, device=q.device).masked_fill_(~own, -torch.inf)
-        scores = scores.view(rows, heads, size, seen) + hidden
-        shares = torch.softmax(scores, dim=-1).view(rows * groups, share * size, seen)
-        parts.append((shares @ v[:, :seen]).view(rows, heads, size, width))
+        block = slice(start, min(start + BLOCK, queries))
+        size, seen = block.stop - start, _reach(spec, block, queries, keys)
+        scores = q[:, :, block].reshape(rows * groups, share * size, width) @ k[:, seen].transpose(1, 2)
+        scores = scores.view(rows, heads, size, -1)
+        if spec.cap is not None:
+            scores = spec.cap * torch.tanh(scores / spec.cap)
+        if bias is not None:
+            scores = scores + bias[:, block, seen].to(scores)
+        if allowed is not None:
+            scores = scores + _hidden(allowed[:, :, block, seen], q.dtype)
+        shares = torch.softmax(scores, dim=-1).view(rows * groups, share * size, -1)
+        parts.append((shares @ v[:, seen]).view(rows, heads, size, width))
     return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
 
-def _causal(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "T S"]:
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+def _reach(spec: AttendSpec, block: slice, queries: int, keys: int) -> slice:
+    """The keys that some query of a block may see by direction and window."""
+    if spec.direction is Direction.CROSS:
+        return slice(0, keys)
+    past, around = keys - queries, keys if spec.window is None else spec.window - 1
+    after = 0 if spec.direction is Direction.CAUSAL else around
+    return slice(max(0, past + block.start - around), min(keys, past + block.stop + after))
+
+
+def _bias(spec: AttendSpec, queries: int, keys: int) -> Float[Tensor, "H T S"] | None:
+    return None if spec.bias is None or spec.direction is Direction.CROSS else spec.bias(queries, keys)
+
+
+def _hidden(seen: Bool[Tensor, "B 1 T S"], dtype: torch.dtype) -> Float[Tensor, "B 1 T S"]:
+    """What hides a key when it is added to scores."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)

@@ -4,49 +4,100 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lyceum.core.errors import ConfigError
+from lyceum.model.position_config import Alibi, Learned, Positions, RelativeBias, Rope, Sinusoidal
+
+__all__ = [
+    "Alibi", "Architecture", "Biases", "FeedForwardKind", "Head", "Learned", "ModelConfig", "Norm", "NormPlace",
+    "Positions", "QkNorm", "RelativeBias", "Rope", "Sinusoidal",
+]  # fmt: skip
+
+
+class Architecture(StrEnum):
+    """Which tokens a token sees."""
+
+    DECODER = "decoder"  # itself and all before it
+    ENCODER = "encoder"  # all of its document
+    ENCODER_DECODER = "encoder_decoder"  # two stacks: the decoder also sees all that the encoder read
 
 
 class Norm(StrEnum):
-    """How activations are normalised before each sub-layer."""
+    """How activations are normalised."""
 
     RMS = "rms"  # Zhang & Sennrich 2019, arXiv:1910.07467
+    RMS_FROM_ONE = "rms_from_one"  # RMS whose weight is what is added to 1 (Gemma)
+    RMS_PLAIN = "rms_plain"  # RMS without a weight
     LAYER = "layer"  # Ba et al. 2016, arXiv:1607.06450
 
 
+class NormPlace(StrEnum):
+    """Where a sub-layer's norm stands (Xiong et al. 2020, arXiv:2002.04745)."""
+
+    PRE = "pre"  # x + f(norm(x))
+    POST = "post"  # norm(x + f(x)): BERT; no norm after the last block
+    BOTH = "both"  # x + norm(f(norm(x))): Gemma
+
+
+class QkNorm(StrEnum):
+    """Whether each head's queries and keys are normalised, as the model's norm does (arXiv:2010.04245)."""
+
+    NONE = "none"
+    BEFORE_ROTATION = "before_rotation"
+    AFTER_ROTATION = "after_rotation"
+
+
 class FeedForwardKind(StrEnum):
-    """The feed-forward's activation; the gated one has a third matrix (Shazeer 2020, arXiv:2002.05202)."""
+    """The feed-forward's activation; gated ones have a third matrix (Shazeer 2020, arXiv:2002.05202)."""
 
     SWIGLU = "swiglu"
+    GEGLU = "geglu"  # of the tanh approximation
     GELU = "gelu"
     GELU_TANH = "gelu_tanh"
+    RELU = "relu"
+    RELU_SQUARED = "relu_squared"  # So et al. 2021, arXiv:2109.08668
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it multiplies an activated projection with a plain one."""
+        return self in (FeedForwardKind.SWIGLU, FeedForwardKind.GEGLU)
 
 
 class Biases(StrEnum):
     """Which Linear layers of a block add a bias."""
 
     NONE = "none"
+    QUERY_KEY_VALUE = "query_key_value"
+    ATTENTION = "attention"  # all four of attention
     ALL = "all"
 
+    def has(self, module: str) -> bool:
+        """Whether a Linear, by its path within the block such as "attention.query", adds one."""
+        part, _, name = module.partition(".")
+        if part == "feed_forward":
+            return self is Biases.ALL
+        return self is not Biases.NONE and (self is not Biases.QUERY_KEY_VALUE or name != "output")
 
-@dataclass(frozen=True, kw_only=True)
-class Rope:
-    """Rotary positions: query and key channels turn by an angle that grows with the position."""
 
-    theta: float = 10000.0  # the longest wavelength is 2 pi theta tokens
+class Head(StrEnum):
+    """What is made of the last hidden states."""
 
+    LINEAR = "linear"  # scores of tokens
+    MASKED = "masked"  # scores of tokens, after a layer of its own, with a bias (BERT)
+    POOLER = "pooler"  # a dense layer and tanh on a document's first token (BERT); no scores
+    NONE = "none"
 
-@dataclass(frozen=True, kw_only=True)
-class Learned:
-    """A learned vector for each position up to `context_tokens`, added to the embedding."""
+    @property
+    def has_scores(self) -> bool:
+        """Whether the model gives scores of tokens."""
+        return self in (Head.LINEAR, Head.MASKED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A decoder-only Transformer. The defaults are the Llama family's choices."""
+    """A Transformer. The defaults are the Llama family's choices."""
 
     vocab_size: int
     dim: int  # of the residual stream
-    num_layers: int
+    num_layers: int  # of the decoder, if there are two stacks
     num_heads: int
     num_kv_heads: (
         int  # key heads; each serves num_heads / num_kv_heads query heads (Ainslie et al. 2023, arXiv:2305.13245)
@@ -54,26 +105,32 @@ class ModelConfig:
     head_dim: int
     ffn_dim: int
     context_tokens: int
-    positions: Rope | Learned = Rope()
+    architecture: Architecture = Architecture.DECODER
+    num_encoder_layers: int = 0
+    positions: Positions = Rope()
+    windows: tuple[int, ...] = ()  # tokens each layer sees, itself included; 0 all. None given: all layers see all
+    window_rope: Rope | None = None  # of layers with a window, when theirs differs
     norm: Norm = Norm.RMS
+    norm_place: NormPlace = NormPlace.PRE
     norm_eps: float = 1e-5
+    qk_norm: QkNorm = QkNorm.NONE
     feed_forward: FeedForwardKind = FeedForwardKind.SWIGLU
     biases: Biases = Biases.NONE
+    attention_scale: float | None = None  # of products of queries and keys; none: head_dim ** -0.5
+    attention_cap: float | None = None  # x -> cap * tanh(x / cap) on them (Gemma 2, arXiv:2408.00118, section 2)
+    logit_cap: float | None = None  # the same on the scores of tokens
+    logit_scale: float = 1.0
+    embedding_scale: float = 1.0
+    embedding_norm: bool = False  # a norm before the first block
+    token_types: int = 0  # kinds of segments that have a vector of their own (BERT)
+    head: Head = Head.LINEAR
     tie_embeddings: bool = True
-    bos_id: int | None = None
+    bos_id: int | None = None  # with two stacks: what the decoder starts from
     eos_id: int | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "dim",
-            "num_layers",
-            "num_heads",
-            "num_kv_heads",
-            "head_dim",
-            "ffn_dim",
-            "context_tokens",
-        ):
+        counts = ("vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "ffn_dim")
+        for name in (*counts, "context_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"ModelConfig.{name} is {getattr(self, name)}; it must be at least 1")
         if self.num_heads % self.num_kv_heads:
@@ -83,3 +140,30 @@ class ModelConfig:
             )
         if isinstance(self.positions, Rope) and self.head_dim % 2:
             raise ConfigError(f"ModelConfig.head_dim is {self.head_dim}; rotary positions need an even one")
+        if self.windows and (len(self.windows) != self.num_layers or min(self.windows) < 0):
+            raise ConfigError(
+                f"ModelConfig.windows is {self.windows}; it must have {self.num_layers} numbers, one a layer, 0 or more"
+            )
+        if (self.num_encoder_layers > 0) != (self.architecture is Architecture.ENCODER_DECODER):
+            raise ConfigError(
+                f"ModelConfig.num_encoder_layers is {self.num_encoder_layers} in an {self.architecture}; "
+                f"encoder_decoder needs at least 1, the others have none"
+            )
+        for name in ("attention_cap", "logit_cap"):
+            cap = getattr(self, name)
+            if cap is not None and cap <= 0:
+                raise ConfigError(f"ModelConfig.{name} is {cap}; it must be above 0 (leave it out for none)")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it predicts the next token."""
+        return self.architecture is not Architecture.ENCODER
+
+    @property
+    def has_last_norm(self) -> bool:
+        """Whether a norm follows the last block."""
+        return self.norm_place is not NormPlace.POST
+
+    def window(self, layer: int) -> int | None:
+        """How many tokens a layer sees, itself included; None is all."""
+        return (self.windows[layer] or None) if self.windows else None

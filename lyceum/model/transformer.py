@@ -1,34 +1,63 @@
 """Transformer: the one model class. It trains and serves; it holds no cache, no mask and no mode.
 
-Shapes: B rows, T time, D residual width, V vocabulary.
+Shapes: B rows, T time, S time of what an encoder reads, D residual width, V vocabulary.
 """
+
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lyceum.core.errors import DataError
-from lyceum.model.attend import Attend, Causal
-from lyceum.model.config import Learned, ModelConfig, Rope
-from lyceum.model.layers import Block, initialise, make_norm, table
-from lyceum.model.positions import angles
+from lyceum.model.attend import Attend, Direction, Whole
+from lyceum.model.config import Architecture, FeedForwardKind, Head, Learned, ModelConfig, Rope, Sinusoidal
+from lyceum.model.initialise import initialise
+from lyceum.model.layers import Block, Places, Remembered, activate, make_norm, table
+from lyceum.model.positions import LearnedBias, LinearBias, OncePerPass, make_bias, sinusoids, turn_of
+
+Memory = Sequence[Remembered]  # what cross-attention reads, a layer each
 
 
 class Transformer(nn.Module):
-    """A decoder-only Transformer with fresh weights (seed torch before making one; fill it with model/weights.py)."""
+    """A Transformer with fresh weights (seed torch before making one; fill it with model/weights.py).
+
+    Decoder-only and encoder-only models have `blocks`; with two stacks those are the decoder's, and the encoder has
+    `encoder_blocks`, run by `encode`.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embedding = table(config.vocab_size, config.dim)
-        is_learned = isinstance(config.positions, Learned)
-        self.position_embedding = table(config.context_tokens, config.dim) if is_learned else None
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = make_norm(config)
-        self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+        learned = config.positions
+        rows = config.context_tokens + learned.offset if isinstance(learned, Learned) else 0
+        self.position_embedding = table(rows, config.dim) if rows else None
+        self.type_embedding = table(config.token_types, config.dim) if config.token_types else None
+        self.embedding_norm = make_norm(config) if config.embedding_norm else None
+        is_crossed = config.architecture is Architecture.ENCODER_DECODER
+        direction = Direction.CAUSAL if config.is_causal else Direction.BOTH
+        self.blocks = nn.ModuleList(
+            Block(config, layer, direction=direction, is_crossed=is_crossed) for layer in range(config.num_layers)
+        )
+        self.bias = make_bias(config.positions, config.num_heads, is_causal=config.is_causal)
+        self.norm = _last_norm(config)
+        layers = range(config.num_encoder_layers)
+        encoder = (Block(config, layer, direction=Direction.BOTH) for layer in layers)
+        self.encoder_blocks = nn.ModuleList(encoder) if is_crossed else None
+        self.encoder_bias = make_bias(config.positions, config.num_heads, is_causal=False) if is_crossed else None
+        self.encoder_norm = _last_norm(config) if is_crossed else None
+        self.head_layer = HeadLayer(config) if config.head is Head.MASKED else None
+        has_bias = config.head is Head.MASKED
+        self.head = nn.Linear(config.dim, config.vocab_size, bias=has_bias) if config.head.has_scores else None
+        self.pooler = nn.Linear(config.dim, config.dim) if config.head is Head.POOLER else None
+        self.tie()
         initialise(self, config)
+
+    def tie(self) -> None:
+        """Let the head share the embedding's weight, if the config says so."""
+        if self.config.tie_embeddings and self.head is not None:
+            self.head.weight = self.embedding.weight
 
     def forward(
         self,
@@ -36,26 +65,104 @@ class Transformer(nn.Module):
         *,
         positions: Int[Tensor, "B T"] | None = None,
         attend: Attend | None = None,
+        types: Int[Tensor, "B T"] | None = None,
+        memory: Memory | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The last hidden states, after the last norm. If not given, positions count from 0 and attention is causal."""
-        if positions is None:
-            positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        if tokens.shape[1] > self.config.context_tokens:
-            raise DataError(
-                f"a row has {tokens.shape[1]} tokens; this model reads at most {self.config.context_tokens}; shorten it"
-            )
-        x = self.embedding(tokens)
-        if self.position_embedding is not None:
-            x = x + self.position_embedding(positions)
-        turn = None
-        if isinstance(self.config.positions, Rope):
-            angle = angles(positions, self.config.positions, self.config.head_dim)
-            turn = (angle.cos(), angle.sin())
-        attend = attend or Causal()
-        for block in self.blocks:
-            x = block(x, turn, attend)
-        return self.norm(x)
+        """The last hidden states, after the last norm.
+
+        If not given, positions count from 0, each row is one document, and every token is of type 0. With two stacks
+        this is the decoder, and `memory` is what `remember` made of the encoder's hidden states.
+        """
+        x, places = self._embedded(tokens, positions, types, self.bias)
+        return self.norm(_through(self.blocks, x, places, attend or Whole(), memory))
+
+    def encode(
+        self,
+        tokens: Int[Tensor, "B S"],
+        *,
+        positions: Int[Tensor, "B S"] | None = None,
+        attend: Attend | None = None,
+    ) -> Float[Tensor, "B S D"]:
+        """The encoder's last hidden states, in a model with two stacks."""
+        assert self.encoder_blocks is not None and self.encoder_norm is not None, "one stack has no encoder beside it"
+        x, places = self._embedded(tokens, positions, None, self.encoder_bias)
+        return self.encoder_norm(_through(self.encoder_blocks, x, places, attend or Whole(), None))
+
+    def remember(self, encoded: Float[Tensor, "B S D"]) -> Memory:
+        """What each decoder layer's cross-attention reads of the encoder's hidden states: once for a whole answer."""
+        return [block.remember(encoded) for block in self.blocks if isinstance(block, Block)]
 
     def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-        """Scores of every next token. Apply it only where they are needed: it is a fifth of a small model's work."""
-        return self.head(hidden)
+        """Scores of every token. Apply it only where they are needed: it is a fifth of a small model's work."""
+        assert self.head is not None, f"a model with head={self.config.head} gives no scores of tokens"
+        if self.head_layer is not None:
+            hidden = self.head_layer(hidden)
+        return self.capped(self.head(hidden))
+
+    def capped(self, scores: Float[Tensor, "*N C"]) -> Float[Tensor, "*N C"]:
+        """The head's products as logits: scaled, and softly capped, where the config says so."""
+        config = self.config
+        if config.logit_scale != 1.0:
+            scores = scores * config.logit_scale
+        return scores if config.logit_cap is None else config.logit_cap * torch.tanh(scores / config.logit_cap)
+
+    def pooled(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B D"]:
+        """A vector for each row, from its first token (BERT's pooler)."""
+        assert self.pooler is not None, f"a model with head={self.config.head} has no pooler"
+        return torch.tanh(self.pooler(hidden[:, 0]))
+
+    def _embedded(
+        self, tokens: Tensor, positions: Tensor | None, types: Tensor | None, bias: LearnedBias | LinearBias | None
+    ) -> tuple[Tensor, Places]:
+        config = self.config
+        if tokens.shape[1] > config.context_tokens:
+            raise DataError(
+                f"a row has {tokens.shape[1]} tokens; this model reads at most {config.context_tokens}; shorten it"
+            )
+        if positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        x = self.embedding(tokens)
+        if config.embedding_scale != 1.0:
+            x = x * torch.tensor(config.embedding_scale).to(x.dtype)  # rounded to x's format first, as Gemma does
+        if self.position_embedding is not None and isinstance(config.positions, Learned):
+            x = x + self.position_embedding(positions + config.positions.offset)
+        elif isinstance(config.positions, Sinusoidal):
+            x = x + sinusoids(positions, config.dim).to(x.dtype)
+        if self.type_embedding is not None:
+            x = x + self.type_embedding(torch.zeros_like(tokens) if types is None else types)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        return x, self._places(positions, bias)
+
+    def _places(self, positions: Tensor, bias: LearnedBias | LinearBias | None) -> Places:
+        config = self.config
+        if not isinstance(config.positions, Rope):
+            return Places(bias=None if bias is None else OncePerPass(bias))
+        turn = turn_of(positions, config.positions, config.head_dim)
+        if config.window_rope is None:
+            return Places(turn=turn, window_turn=turn)
+        return Places(turn=turn, window_turn=turn_of(positions, config.window_rope, config.head_dim))
+
+
+class HeadLayer(nn.Module):
+    """What BERT's head does before its scores: dense, activation, norm (arXiv:1810.04805, section 3.1)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.dim, config.dim)
+        self.norm = make_norm(config)
+        self.kind: FeedForwardKind = config.feed_forward
+
+    def forward(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
+        """Hidden states that the head's scores are made from."""
+        return self.norm(activate(self.dense(hidden), self.kind))
+
+
+def _last_norm(config: ModelConfig) -> nn.Module:
+    return make_norm(config) if config.has_last_norm else nn.Identity()
+
+
+def _through(blocks: Iterable[nn.Module], x: Tensor, places: Places, attend: Attend, memory: Memory | None) -> Tensor:
+    for layer, block in enumerate(blocks):
+        x = block(x, places, attend, None if memory is None else memory[layer])
+    return x

@@ -14,11 +14,11 @@ from lyceum.core import files
 from lyceum.core.errors import CheckpointError, ConfigError, suggestion
 from lyceum.model.config import ModelConfig
 from lyceum.model.disk_errors import as_os_errors
-from lyceum.model.families import gpt2, llama
+from lyceum.model.families import bert, gemma, gpt2, llama, nanochat, t5
 from lyceum.model.quantized import replace_linears
 from lyceum.model.transformer import Transformer
 
-FAMILIES: tuple[ModuleType, ...] = (llama, gpt2)
+FAMILIES: tuple[ModuleType, ...] = (llama, gpt2, gemma, nanochat, bert, t5)
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -30,7 +30,8 @@ def family_of(config: ModelConfig) -> ModuleType:
         if family.fits(config):
             return family
     raise ConfigError(
-        "no Hugging Face layout holds this mix of positions, norm, feed-forward and biases; use Llama's or GPT-2's"
+        "no Hugging Face layout holds this mix of positions, norms, feed-forward, biases and caps; take the choices of"
+        " GPT-2, Llama, Mistral, Qwen, Gemma 3, nanochat, BERT, RoBERTa or T5"
     )
 
 
@@ -74,11 +75,10 @@ def build(
                 f"get it again"
             )
     ready = {name: tensor.to(dtype) if wanted[name].is_floating_point() else tensor for name, tensor in weights.items()}
-    if config.tie_embeddings:
+    if config.tie_embeddings and config.head.has_scores:
         ready["head.weight"] = ready["embedding.weight"]
     model.load_state_dict(ready, assign=True)
-    if config.tie_embeddings:
-        model.head.weight = model.embedding.weight
+    model.tie()
     return model
 
 
@@ -114,7 +114,7 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
 
 def _family_and_config(folder: Path) -> tuple[ModuleType, ModelConfig, Mapping[str, Any]]:
     plain = files.read_json(folder / CONFIG)
-    by_type = {family.MODEL_TYPE: family for family in FAMILIES}
+    by_type = {kind: family for family in FAMILIES for kind in family.MODEL_TYPES}
     kind = plain.get("model_type") if isinstance(plain, Mapping) else None
     if kind not in by_type:
         raise CheckpointError(f"{folder / CONFIG} has model_type {kind!r}; it must be one of {', '.join(by_type)}")

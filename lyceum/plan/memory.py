@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lyceum.model.adapters.lora import LoraConfig, attach
-from lyceum.model.attend import Attend, AttendSpec, Keys, Packed, Queries
+from lyceum.model.attend import Attend, AttendSpec, Direction, Keys, Packed, Queries
 from lyceum.model.config import ModelConfig
 from lyceum.model.count import count, linear_shapes
 from lyceum.model.quantized import Scheme, replace_linears, write_scheme
@@ -152,7 +152,8 @@ class _Fused:
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         is_grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=spec.scale, enable_gqa=is_grouped)
+        is_causal = spec.direction is Direction.CAUSAL
+        return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=spec.scale, enable_gqa=is_grouped)
 
 
 def _kept_bytes(

@@ -1,12 +1,30 @@
+from enum import StrEnum
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm, Rope
-from lyceum.model.count import count, linear_shapes
+from lyceum.model.config import (
+    Alibi,
+    Architecture,
+    Biases,
+    FeedForwardKind,
+    Head,
+    Learned,
+    ModelConfig,
+    Norm,
+    NormPlace,
+    QkNorm,
+    RelativeBias,
+    Rope,
+    Sinusoidal,
+)  # fmt: skip
+from lyceum.model.count import count, encoder_shapes, linear_shapes
 from lyceum.model.transformer import Transformer
 
+POSITIONS = [Rope(), Learned(), Learned(offset=2), Sinusoidal(), RelativeBias(), Alibi()]
 SMOLLM2 = ModelConfig(
     vocab_size=49152, dim=576, num_layers=30, num_heads=9, num_kv_heads=3, head_dim=64, ffn_dim=1536,
     context_tokens=8192, positions=Rope(theta=100000.0),
@@ -23,34 +41,50 @@ def gpt(*, layers: int, dim: int, heads: int, context: int) -> ModelConfig:
 
 
 @st.composite
-def configs(draw: st.DrawFn) -> ModelConfig:
-    """Any small ModelConfig."""
+def choices(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of any small ModelConfig."""
     size = st.integers(1, 40)
-    kv_heads = draw(st.integers(1, 3))
-    return ModelConfig(
-        vocab_size=draw(size), dim=draw(size), num_layers=draw(st.integers(1, 3)),
-        num_heads=kv_heads * draw(st.integers(1, 3)), num_kv_heads=kv_heads, head_dim=2 * draw(st.integers(1, 8)),
-        ffn_dim=draw(size), context_tokens=draw(size), positions=draw(st.sampled_from([Rope(), Learned()])),
-        norm=draw(st.sampled_from(Norm)), feed_forward=draw(st.sampled_from(FeedForwardKind)),
-        biases=draw(st.sampled_from(Biases)), tie_embeddings=draw(st.booleans()),
-    )  # fmt: skip
+    kv_heads, architecture = draw(st.integers(1, 3)), draw(of(Architecture))
+    return {
+        "vocab_size": draw(size), "dim": draw(size), "num_layers": draw(st.integers(1, 3)),
+        "num_heads": kv_heads * draw(st.integers(1, 3)), "num_kv_heads": kv_heads,
+        "head_dim": 2 * draw(st.integers(1, 8)),
+        "ffn_dim": draw(size), "context_tokens": draw(size), "positions": draw(st.sampled_from(POSITIONS)),
+        "norm": draw(of(Norm)), "norm_place": draw(of(NormPlace)), "qk_norm": draw(of(QkNorm)),
+        "feed_forward": draw(of(FeedForwardKind)), "biases": draw(of(Biases)), "head": draw(of(Head)),
+        "token_types": draw(st.integers(0, 2)), "embedding_norm": draw(st.booleans()),
+        "tie_embeddings": draw(st.booleans()), "architecture": architecture,
+        "num_encoder_layers": draw(st.integers(1, 2)) if architecture is Architecture.ENCODER_DECODER else 0,
+    }  # fmt: skip
 
 
-@given(config=configs())
+def of(choices: type[StrEnum]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(list(choices))
+
+
+@given(fields=choices())
 @settings(max_examples=60, deadline=None)
-def test_the_count_equals_the_parameters_of_the_model(config: ModelConfig) -> None:
+def test_the_count_equals_the_parameters_of_the_model(fields: dict[str, Any]) -> None:
+    config = ModelConfig(**fields)
     with torch.device("meta"):
         model = Transformer(config)
     counts = count(config)
     assert counts.total == sum(parameter.numel() for parameter in model.parameters())
-    assert counts.norms == sum(p.numel() for name, p in model.named_parameters() if "norm" in name)
-    assert counts.attention_biases + counts.feed_forward_biases == sum(
-        p.numel() for name, p in model.named_parameters() if name.endswith("bias") and "norm" not in name
+    assert counts.norms == sum(
+        p.numel() for name, p in model.named_parameters() if "norm" in name and not name.startswith("head")
     )
-    linears = {
-        name: tuple(part.weight.shape) for name, part in model.blocks[0].named_modules() if isinstance(part, nn.Linear)
-    }
-    assert linear_shapes(config) == linears
+    assert counts.attention_biases + counts.feed_forward_biases == sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if name.endswith("bias") and "blocks" in name and "norm" not in name
+    )
+    assert linear_shapes(config) == shapes(model.blocks[0])
+    if config.num_encoder_layers:
+        assert encoder_shapes(config) == shapes(model.encoder_blocks[0])
+
+
+def shapes(block: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(part.weight.shape) for name, part in block.named_modules() if isinstance(part, nn.Linear)}
 
 
 def test_published_totals() -> None:

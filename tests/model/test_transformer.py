@@ -6,11 +6,12 @@ import torch.nn.functional as F
 
 from lyceum.core.errors import DataError
 from lyceum.data.batch import Batch
-from lyceum.model.attend import Packed, attention
+from lyceum.model.attend import AttendSpec, Packed, attention
 from lyceum.model.config import ModelConfig
 from lyceum.model.transformer import Transformer
 from tests.small import GPT2, LLAMA, small_model
 
+SPEC = AttendSpec(scale=0.25)
 FAMILIES = pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
 
 
@@ -56,8 +57,8 @@ def test_blocked_attention_equals_the_library(heads: int, groups: int, queries: 
     torch.manual_seed(1)
     q = torch.randn(2, heads, queries, 16)
     k, v = torch.randn(2, 2, groups, keys, 16)
-    exact = attention(q, k, v, scale=0.25)
-    short = attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), scale=0.25)
+    exact = attention(q, k, v, SPEC)
+    short = attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), SPEC)
     assert (short.float() - exact).abs().max() < 0.03
     causal = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
     k_all, v_all = (x.repeat_interleave(heads // groups, dim=1) for x in (k, v))

@@ -95,19 +95,23 @@ class LoraLinear(nn.Module):
 
 
 def attach(model: Transformer, config: LoraConfig) -> None:
-    """Put a LoraLinear round every target and freeze everything else."""
+    """Put a LoraLinear round every target, in whichever stacks have it, and freeze everything else."""
     family = family_of(model.config)
+    names = family.naming(model.config)
     model.requires_grad_(False)
-    for block in model.blocks:
-        for target in config.targets:
-            parent_name, _, name = target.rpartition(".")
-            parent = block.get_submodule(parent_name)
-            base = parent._modules.get(name)
-            if target not in family.NAMES.inner or not isinstance(base, nn.Linear | QuantizedLinear):
-                raise ConfigError(
-                    f"lora.targets has {target!r}, which the {family.MODEL_TYPE} layout holds in no matrix of its own"
-                )
-            setattr(parent, name, LoraLinear(base, config))
+    for target in config.targets:
+        matrices = {
+            path: module
+            for path, module in model.named_modules()
+            if path.endswith(f".{target}") and isinstance(module, nn.Linear | QuantizedLinear)
+        }
+        if target not in names.blocks.inner or not matrices:
+            raise ConfigError(
+                f"lora.targets has {target!r}, which the {family.MODEL_TYPES[0]} layout holds in no matrix of its own"
+            )
+        for path, base in matrices.items():
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, LoraLinear(base, config))
 
 
 def layers(model: Transformer) -> dict[str, LoraLinear]:
@@ -138,7 +142,7 @@ def fold(model: Transformer) -> None:
 
 def save_adapter(model: Transformer, folder: Path, *, base: str) -> None:
     """Write a PEFT folder; `base` is the reference the base model was opened by."""
-    found, names = layers(model), family_of(model.config).NAMES
+    found, names = layers(model), family_of(model.config).naming(model.config)
     first = next(iter(found.values()))
     tensors = {}
     for path, layer in found.items():
@@ -176,8 +180,8 @@ def load_adapter(model: Transformer, folder: Path) -> None:
         raise CheckpointError(
             f"{folder / CONFIG} is not a plain LoRA (peft_type={plain.get('peft_type')}); only those are read yet"
         )
-    names = family_of(model.config).NAMES
-    last = {theirs.rpartition(".")[2]: ours for ours, theirs in names.inner.items()}
+    names = family_of(model.config).naming(model.config)
+    last = {theirs.rpartition(".")[2]: ours for ours, theirs in names.blocks.inner.items()}
     wanted = plain["target_modules"]
     unknown = sorted(set(wanted) - last.keys())
     if unknown:

@@ -7,10 +7,20 @@ import torch
 from torch import Tensor
 
 from lyceum.core.errors import ConfigError
-from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm
-from lyceum.model.families.naming import Naming
+from lyceum.model.config import (
+    Architecture,
+    Biases,
+    FeedForwardKind,
+    Head,
+    Learned,
+    ModelConfig,
+    Norm,
+    NormPlace,
+    QkNorm,
+)
+from lyceum.model.families.naming import Naming, Stack
 
-MODEL_TYPE = "gpt2"
+MODEL_TYPES = ("gpt2",)
 ACTIVATIONS = {
     "gelu_new": FeedForwardKind.GELU_TANH,
     "gelu_pytorch_tanh": FeedForwardKind.GELU_TANH,
@@ -23,18 +33,25 @@ NAMES = Naming(
         "norm": "transformer.ln_f",
         "head": "lm_head",
     },
-    blocks="transformer.h",
-    inner={
-        "attention_norm": "ln_1",
-        "attention.joined": "attn.c_attn",
-        "attention.output": "attn.c_proj",
-        "feed_forward_norm": "ln_2",
-        "feed_forward.up": "mlp.c_fc",
-        "feed_forward.down": "mlp.c_proj",
-    },
+    blocks=Stack(
+        path="transformer.h",
+        inner={
+            "attention_norm": "ln_1",
+            "attention.joined": "attn.c_attn",
+            "attention.output": "attn.c_proj",
+            "feed_forward_norm": "ln_2",
+            "feed_forward.up": "mlp.c_fc",
+            "feed_forward.down": "mlp.c_proj",
+        },
+    ),
 )
 TRANSPOSED = ("joined.weight", "output.weight", "up.weight", "down.weight")  # stored (in, out), as a Conv1D
 PARTS = ("query", "key", "value")
+
+
+def naming(config: ModelConfig) -> Naming:
+    """How this layout calls our modules."""
+    return NAMES
 
 
 def config_from_hub(plain: Mapping[str, Any]) -> ModelConfig:
@@ -74,7 +91,7 @@ def config_to_hub(config: ModelConfig) -> dict[str, Any]:
     name = {kind: name for name, kind in ACTIVATIONS.items() if name != "gelu_pytorch_tanh"}[config.feed_forward]
     return {
         "architectures": ["GPT2LMHeadModel"],
-        "model_type": MODEL_TYPE,
+        "model_type": MODEL_TYPES[0],
         "vocab_size": config.vocab_size,
         "n_embd": config.dim,
         "n_layer": config.num_layers,
@@ -96,12 +113,20 @@ def config_to_hub(config: ModelConfig) -> dict[str, Any]:
 def fits(config: ModelConfig) -> bool:
     """Whether this layout can hold such a model."""
     return (
-        isinstance(config.positions, Learned)
+        config.architecture is Architecture.DECODER
+        and config.head is Head.LINEAR
+        and isinstance(config.positions, Learned)
+        and not config.positions.offset
         and config.norm is Norm.LAYER
+        and config.norm_place is NormPlace.PRE
+        and config.qk_norm is QkNorm.NONE
         and config.feed_forward in ACTIVATIONS.values()
         and config.biases is Biases.ALL
         and config.num_kv_heads == config.num_heads
         and config.head_dim * config.num_heads == config.dim
+        and (config.attention_scale, config.attention_cap, config.logit_cap) == (None, None, None)
+        and (config.logit_scale, config.embedding_scale) == (1.0, 1.0)
+        and not (config.embedding_norm or config.token_types or any(config.windows))
     )
 
 

@@ -1,7 +1,15 @@
 """Our module paths against a family's: our `blocks.3.attention.query` is Llama's `model.layers.3.self_attn.q_proj`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Where a family keeps a stack of blocks, and how it calls the modules inside one, ours -> theirs."""
+
+    path: str
+    inner: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,22 +17,31 @@ class Naming:
     """How a family calls our modules; whatever follows a module's path (`.weight`, `.lora_A.weight`) stays as it is."""
 
     outer: Mapping[str, str]  # modules outside the blocks, ours -> theirs
-    blocks: str  # their path of our `blocks`
-    inner: Mapping[str, str]  # modules inside a block, ours -> theirs
+    blocks: Stack
+    encoder_blocks: Stack = field(default_factory=lambda: Stack(path="", inner={}))  # of a model with two stacks
 
     def theirs(self, name: str) -> str:
         """Their name of one of ours; a KeyError says the family has no such module."""
-        if name.startswith("blocks."):
-            _, layer, rest = name.split(".", 2)
-            return f"{self.blocks}.{layer}.{_swap(rest, self.inner)}"
+        for ours, stack in self._stacks():
+            if name.startswith(f"{ours}."):
+                _, layer, rest = name.split(".", 2)
+                return f"{stack.path}.{layer}.{_swap(rest, stack.inner)}"
         return _swap(name, self.outer)
 
     def ours(self, name: str) -> str:
         """Our name of one of theirs; a KeyError says we have no such module."""
-        if name.startswith(f"{self.blocks}."):
-            layer, rest = name[len(self.blocks) + 1 :].split(".", 1)
-            return f"blocks.{layer}.{_swap(rest, {theirs: ours for ours, theirs in self.inner.items()})}"
-        return _swap(name, {theirs: ours for ours, theirs in self.outer.items()})
+        for ours, stack in self._stacks():
+            if stack.path and name.startswith(f"{stack.path}."):
+                layer, rest = name[len(stack.path) + 1 :].split(".", 1)
+                return f"{ours}.{layer}.{_swap(rest, _turned(stack.inner))}"
+        return _swap(name, _turned(self.outer))
+
+    def _stacks(self) -> tuple[tuple[str, Stack], ...]:
+        return ("blocks", self.blocks), ("encoder_blocks", self.encoder_blocks)
+
+
+def _turned(names: Mapping[str, str]) -> dict[str, str]:
+    return {theirs: ours for ours, theirs in names.items()}
 
 
 def _swap(name: str, names: Mapping[str, str]) -> str:
