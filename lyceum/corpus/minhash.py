@@ -32,6 +32,8 @@ class MinHash:
                 raise ConfigError(
                     f"MinHash.{name} is {value}; it must be at least 1 (FineWeb: 14 bands, 8 rows, 5-grams)"
                 )
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigError(f"MinHash.seed is {self.seed}; it must be from 0 to {(1 << 32) - 1}")
 
     def probability(self, similarity: float) -> float:
         """How likely two texts of that Jaccard similarity (0 to 1) agree in all rows of at least one band."""
