@@ -20,7 +20,7 @@ from lyceum.model.transformer import Transformer
 from lyceum.train import checkpoint
 from lyceum.train.meter import Meter, peak_memory_bytes
 from lyceum.train.objective import Loss, Objective, Outputs
-from lyceum.train.optim import AdamW
+from lyceum.train.optim import AdamW, Optimizer
 from lyceum.train.schedule import Cosine, Schedule
 
 
@@ -30,7 +30,7 @@ class FitConfig:
 
     steps: int
     accumulate: int = 1
-    optimizer: AdamW = AdamW()
+    optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
     clip: float = 1.0  # the gradient's norm is brought down to this; 0 leaves it
     save_every_steps: int = 0  # 0 saves at the end only
@@ -89,14 +89,14 @@ def fit(
         meter = Meter(bar, flops_per_token=flops_per_token, peak_flops=peak)
         for step in range(start + 1, config.steps + 1):
             begun = time.perf_counter()
-            rate = config.optimizer.rate * config.schedule.share(step - 1, config.steps)
+            share = config.schedule.share(step - 1, config.steps)
             batches = [next(source) for _ in range(config.accumulate)]
-            told = update(model, batches, objective, optimizer, rate=rate, clip=config.clip, device=device, step=step)
+            told = update(model, batches, objective, optimizer, share=share, clip=config.clip, device=device, step=step)
             tokens = sum(batch.num_tokens for batch in batches)
             figures = meter.step(loss=told["loss"], tokens=tokens, seconds=time.perf_counter() - begun)
             for hook in hooks:
                 told |= hook(step)
-            run.metrics(step=step, rate=rate, **told, **figures)
+            run.metrics(step=step, rate=config.optimizer.rate * share, **told, **figures)
             if step == config.steps or (config.save_every_steps and step % config.save_every_steps == 0):
                 checkpoint.save(
                     run, step, save_weights=save_weights, named=named, optimizer=optimizer, source=source,
@@ -107,9 +107,12 @@ def fit(
 
 def update(
     model: Transformer, batches: Sequence[Batch], objective: Objective, optimizer: torch.optim.Optimizer, *,
-    rate: float, clip: float, device: Device, step: int,
+    share: float, clip: float, device: Device, step: int,
 ) -> dict[str, float]:  # fmt: skip
-    """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight."""
+    """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight.
+
+    Each group of parameters learns at `share` of its own peak rate.
+    """
     total, weight, sums = 0.0, 0.0, dict[str, float]()
     for batch in batches:
         loss = forward(model, batch.to(device.torch), objective, device)
@@ -126,12 +129,12 @@ def update(
         optimizer.zero_grad(set_to_none=True)
         raise DataError(
             f"step {step}: loss {total / weight} and gradient norm {norm} are not finite, so it was refused and "
-            f"the last checkpoint stands; lower the rate ({rate:.2g}) or look at the batch"
+            f"the last checkpoint stands; lower the rate or look at the batch"
         )
     if clip and norm > clip:
         torch._foreach_mul_(gradients, clip / norm)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = share * group["initial_lr"]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {"loss": total / weight, "gradient_norm": norm} | {name: value / weight for name, value in sums.items()}
