@@ -31,6 +31,7 @@ GROUPS = {
     },
     "look": {
         "runs": ("runs", "what was made: runs [list|show|compare|lineage|rm]"),
+        "tokenizers": ("tokenizers", "compare tokenizers on a text: tokens a byte, what they lose, speed"),
         "plan": ("plan", "parameters, memory, time, money and energy before you start"),
         "pull": ("library", "fetch a model or dataset into the library"),
         "list": ("library", "the library: what there is and what is here"),

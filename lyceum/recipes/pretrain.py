@@ -21,8 +21,8 @@ from lyceum.model.weights import save_folder
 from lyceum.recipes import tokenizer
 from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.recipes.training import Lesson, report, train
+from lyceum.tokenizer.kinds import BytePair, Vocabulary
 from lyceum.tokenizer.tokenizer import Tokenizer
-from lyceum.tokenizer.train import TrainTokenizerConfig
 from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
@@ -48,9 +48,7 @@ class Config:
 
     corpus: str = "tinyshakespeare"  # a catalog name, a .txt or .jsonl file, or a folder of .txt files
     held_out: float = 0.1  # share of the text that the model is judged by
-    tokenizer: str | TrainTokenizerConfig = TrainTokenizerConfig(
-        vocab_size=1024
-    )  # a Run or folder, or one to train first
+    tokenizer: str | Vocabulary = BytePair(vocab_size=1024)  # a Run or folder, or one to train first
     shape: Shape = Shape()
     context_tokens: int = 256
     rows: int = 16  # a micro-batch
@@ -73,7 +71,7 @@ PRESETS = {
     "shakespeare": Config(),
     "tiny": Config(
         shape=Shape(dim=64, num_layers=2, num_heads=2, num_kv_heads=2, ffn_dim=192), context_tokens=64, rows=8,
-        tokenizer=TrainTokenizerConfig(vocab_size=512), evaluate_every_steps=0,
+        tokenizer=BytePair(vocab_size=512), evaluate_every_steps=0,
         fit=FitConfig(steps=60, optimizer=AdamW(rate=5e-3), schedule=WarmupStableDecay(warmup=10, decay=0.4)),
     ),
 }  # fmt: skip

@@ -16,9 +16,10 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.request import Grammar
 from lyceum.infer import grammar as grammar_module
 from lyceum.infer.grammar import Grammars, Matcher, allowed
+from lyceum.tokenizer.kinds import BytePair
 from lyceum.tokenizer.settings import Settings
 from lyceum.tokenizer.tokenizer import Tokenizer
-from lyceum.tokenizer.train import TrainTokenizerConfig, train
+from lyceum.tokenizer.train import train
 from tests.infer.tiny import END, byte_tokenizer
 
 SCHEMAS = Path(__file__).parent.parent / "data" / "schemas.jsonl"
@@ -48,7 +49,7 @@ CLOSING_AFTER = 40  # tokens, from which on the random model ends what it can en
 @cache
 def trained() -> Tokenizer:
     """A vocabulary of 700 tokens, many of them of several characters of JSON."""
-    return train([json.dumps(row) for row in ROWS], TrainTokenizerConfig(vocab_size=700))
+    return train([json.dumps(row) for row in ROWS], BytePair(vocab_size=700))
 
 
 @cache

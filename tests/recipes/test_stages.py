@@ -17,7 +17,7 @@ from lyceum.recipes.load import load
 from lyceum.recipes.locate import locate
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.texts import hold_out, read_corpus
-from lyceum.tokenizer.train import TrainTokenizerConfig
+from lyceum.tokenizer.kinds import BytePair
 from lyceum.train.loop import FitConfig
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import WarmupStableDecay
@@ -32,7 +32,7 @@ def born(tmp_path: Path) -> Run:
     return pretrain.run(
         dataclasses.replace(
             pretrain.PRESETS["tiny"],
-            corpus=str(tmp_path / "play.txt"), tokenizer=TrainTokenizerConfig(vocab_size=300), fit=FIT, rows=2,
+            corpus=str(tmp_path / "play.txt"), tokenizer=BytePair(vocab_size=300), fit=FIT, rows=2,
             evaluate_every_steps=2, sample_tokens=8,
         )
     )  # fmt: skip

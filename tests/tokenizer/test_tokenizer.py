@@ -10,12 +10,13 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from lyceum.core.errors import CheckpointError, DataError
 from lyceum.tokenizer import bytelevel
+from lyceum.tokenizer.kinds import BytePair
 from lyceum.tokenizer.settings import Settings
 from lyceum.tokenizer.tokenizer import Detokenizer, Tokenizer
-from lyceum.tokenizer.train import TrainTokenizerConfig, train
+from lyceum.tokenizer.train import train
 
 TEXTS = ["the cat sat on the mat, and the café was closed at 10:45.\n", "日本語のテキスト 👩‍👩‍👧 naïve — «ça va»\n"]
-SMALL = train(TEXTS * 5, TrainTokenizerConfig(vocab_size=400))
+SMALL = train(TEXTS * 5, BytePair(vocab_size=400))
 EMOJI = st.lists(st.sampled_from(["👩‍👩‍👧", "🇫🇷", "é", "e\u0301", "\u200d", "\x00", "\ufeff", "ا", "𝄞"])).map("".join)
 TEXT = st.text() | EMOJI
 
