@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from lyceum.core.device import Device, peak_flops, pick_device
 from lyceum.core.errors import ConfigError, DataError
@@ -144,8 +145,16 @@ def forward(model: Transformer, batch: Batch, objective: Objective, device: Devi
     """The objective on one batch, matrix products in the device's format, documents of a row kept apart."""
     is_reduced = device.dtype == torch.bfloat16
     with torch.autocast(device.kind, torch.bfloat16) if is_reduced else contextlib.nullcontext():
-        hidden = model(batch.tokens, positions=batch.positions(), attend=Packed(batch.documents))
-        return objective(Outputs(hidden=hidden, logits=model.logits), batch)
+        return objective(Outputs(hidden=read(model, batch), logits=model.logits), batch)
+
+
+def read(model: Transformer, batch: Batch) -> Float[Tensor, "B T D"]:
+    """The last hidden states of a batch's rows, documents kept apart; an encoder beside them reads its inputs first."""
+    if (inputs := batch.inputs) is None:
+        return model(batch.tokens, positions=batch.positions(), attend=Packed(batch.documents))
+    encoded = model.encode(inputs.tokens, positions=inputs.positions(), attend=Packed(inputs.documents))
+    attend = Packed(batch.documents, inputs.documents)
+    return model(batch.tokens, positions=batch.positions(), attend=attend, memory=model.remember(encoded))
 
 
 def _fitted(run: Run, *, flops_per_token: float, peak: float) -> Fitted:
