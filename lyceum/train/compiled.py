@@ -1,13 +1,15 @@
-"""Blocks as compiled code: torch.compile once for all layers of a kind, with shapes that do not change."""
+"""Blocks as compiled code: torch.compile once for all layers of a kind."""
 
 import os
 import shutil
+import weakref
 from enum import StrEnum
 
 import torch
 from torch import nn
 
 PAYS_S = 180.0  # a training that takes less is over before compiling (20 s the first time) has paid
+_COMPILED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 class Compile(StrEnum):
@@ -17,7 +19,7 @@ class Compile(StrEnum):
     ALWAYS = "always"
     NEVER = "never"
 
-    def applies(self, expected_s: float, device_kind: str) -> bool:
+    def applies(self, *, expected_s: float, device_kind: str) -> bool:
         """Whether to compile for a training that is expected to take so long."""
         if self is Compile.AUTO:
             return expected_s >= PAYS_S and (device_kind == "cuda" or _has_compiler())
@@ -25,21 +27,26 @@ class Compile(StrEnum):
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile every block of every stack, and whatever makes scores into losses (`compiled_code`).
+    """Compile every block of every stack; `is_compiled` tells objectives, which compile their own part.
 
     A layer's number would otherwise be a constant of its code, and each layer compiled for itself.
     """
-
-
+    # Touching torch._dynamo imports it, which takes a second: not before it is wanted.
     torch._dynamo.config.allow_unspec_int_on_nn_module = True
     for name, module in model.named_modules():
         if name.rpartition(".")[0].endswith("blocks"):
-            module.compile(dynamic=False)
+            module.compile()
+    _COMPILED.add(model)
 
 
-def num_compiled() -> int:
-    """How many graphs were compiled in this process so far."""
-    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+def is_compiled(model: nn.Module) -> bool:
+    """Whether this model's blocks were compiled."""
+    return model in _COMPILED
+
+
+def num_graphs(model: nn.Module) -> int:
+    """How many graphs this process has compiled, if the model is compiled: it grows when shapes change."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"]) if is_compiled(model) else 0
 
 
 def _has_compiler() -> bool:

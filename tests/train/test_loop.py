@@ -116,7 +116,7 @@ def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
 
     batch = stack([pack(ragged_examples()[:6])])
     model = small_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "initial_lr": 1.0}], lr=1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     told = update(model, [batch], loud, optimizer, share=1.0, clip=0.5, device=EXACT, step=1)
     moved = math.sqrt(
