@@ -137,14 +137,20 @@ def restore(inputs: Sequence[int], targets: Sequence[int], sentinels: Sequence[i
 
     The last token of both, the end token, is left out.
     """
+    spans, known = spans_of(targets[:-1], sentinels), set(sentinels)
+    return [token for read in inputs[:-1] for token in (spans.get(read, []) if read in known else [read])]
+
+
+def spans_of(targets: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[int]]:
+    """What follows each sentinel of the targets: `([9, 5, 6, 8, 7], [9, 8])` gives {9: [5, 6], 8: [7]}."""
     spans: dict[int, list[int]] = {}
     known, span = set(sentinels), list[int]()
-    for token in targets[:-1]:
+    for token in targets:
         if token in known:
             span = spans.setdefault(token, [])
         else:
             span.append(token)
-    return [token for read in inputs[:-1] for token in (spans.get(read, []) if read in known else [read])]
+    return spans
 
 
 def _parts(items: int, parts: int, draw: np.random.Generator) -> NDArray[np.int64]:

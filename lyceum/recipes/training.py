@@ -25,6 +25,7 @@ from lyceum.train.loop import FitConfig, Hook, fit
 from lyceum.train.objective import Objective
 
 REPORT = "report.html"
+JUDGED = {"bits_per_byte": "Bits per byte", "held_out_loss": "Loss", "held_out_accuracy": "Accuracy"}
 SMOOTHING = 0.9  # of the loss curve: each point is this much of the one before
 
 
@@ -108,9 +109,10 @@ def add_curves(page: Page, made: Run) -> None:
     """The smoothed loss, and held-out figures where they were taken."""
     rows = [row for row in made.read_metrics() if "step" in row]
     page.curve("Loss", {"training loss": _smooth(rows, "loss")}, x_label="step", y_label="nats")
-    judged = [(row["step"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]
-    if len(judged) > 1:  # one point is no curve, and stands in the figures
-        page.curve("Bits per byte, held out", {"bits per byte": judged}, x_label="step")
+    for name, title in JUDGED.items():
+        judged = [(row["step"], row[name]) for row in rows if name in row]
+        if len(judged) > 1:  # one point is no curve, and stands in the figures
+            page.curve(f"{title}, held out", {title.lower(): judged}, x_label="step")
     if preferred := _smooth(rows, "accuracy"):
         page.curve("Preference accuracy of the batch", {"accuracy": preferred}, x_label="step")
 
