@@ -80,7 +80,7 @@ class NanoGpt(nn.Module):
 
 
 class Trainer:
-    """nanoGPT's step: AdamW (0.9, 0.99), decay 0.1 on matrices, gradients clipped at 1, warm-up and a cosine to a tenth."""
+    """nanoGPT's step: AdamW (0.9, 0.99), decay 0.1 on matrices, gradients clipped at 1, a cosine to a tenth."""
 
     def __init__(self, size: Size, *, rate: float, steps: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
