@@ -4,7 +4,7 @@ Position t of every field describes token t.
 Shapes: B rows, T time, S time of what an encoder reads, N predicted tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,10 +24,6 @@ class Inputs:
         """Each token's place in its own document, from 0."""
         return _positions(self.documents)
 
-    def to(self, device: torch.device) -> "Inputs":
-        """The same inputs on a device."""
-        return Inputs(tokens=self.tokens.to(device), documents=self.documents.to(device))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -38,6 +34,7 @@ class Batch:
     documents: Int[Tensor, "B T"]
     answers: Int[Tensor, "B T"] | None = None  # what stood there before tokens were masked, if some were
     inputs: Inputs | None = None  # what an encoder reads, in models with two stacks
+    is_whole: bool = False  # each row, and each of its inputs, is one document from end to end: nothing to keep apart
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -51,14 +48,24 @@ class Batch:
         return _positions(self.documents)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
+        """The same batch on a device; the copy from pinned memory goes on while other work begins."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same batch in memory that a GPU reads by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(
-            tokens=self.tokens.to(device),
-            loss_weights=self.loss_weights.to(device),
-            documents=self.documents.to(device),
-            answers=None if self.answers is None else self.answers.to(device),
-            inputs=None if self.inputs is None else self.inputs.to(device),
-            extra={name: tensor.to(device) for name, tensor in self.extra.items()},
+            tokens=change(self.tokens),
+            loss_weights=change(self.loss_weights),
+            documents=change(self.documents),
+            answers=None if self.answers is None else change(self.answers),
+            inputs=None
+            if self.inputs is None
+            else Inputs(tokens=change(self.inputs.tokens), documents=change(self.inputs.documents)),
+            is_whole=self.is_whole,
+            extra={name: change(tensor) for name, tensor in self.extra.items()},
         )
 
 
@@ -71,6 +78,10 @@ class Targets:
     tokens: Int[Tensor, " N"]
     weights: Float[Tensor, " N"]
 
+    def pick(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "N D"]:
+        """The hidden states that predict (by rows of a table: the gradient of indices in pairs is slower)."""
+        return hidden.flatten(0, 1).index_select(0, self.rows * hidden.shape[1] + self.times)
+
 
 def next_token(batch: Batch) -> Targets:
     """The one-token shift: position t predicts token t + 1 of its document, whose first token is never predicted.
@@ -78,11 +89,20 @@ def next_token(batch: Batch) -> Targets:
     Only tokens that count are given, in row order: tokens [[5, 6, 7, 8]] with loss_weights [[1, 0, 1, 1]] and documents
     [[1, 1, 1, 2]] -> rows [0], times [1], tokens [7], weights [1].
     """
+    if batch.is_whole:
+        return _all_next(batch)
     is_same = (batch.documents[:, 1:] == batch.documents[:, :-1]) & (batch.documents[:, 1:] > 0)
     rows, times = torch.nonzero(is_same & (batch.loss_weights[:, 1:] != 0), as_tuple=True)
     return Targets(
         rows=rows, times=times, tokens=batch.tokens[rows, times + 1], weights=batch.loss_weights[rows, times + 1]
     )
+
+
+def _all_next(batch: Batch) -> Targets:
+    rows, times = (batch.tokens.shape[0], batch.tokens.shape[1] - 1)
+    place = torch.arange(rows * times, device=batch.tokens.device)
+    tokens, weights = batch.tokens[:, 1:].flatten(), batch.loss_weights[:, 1:].flatten()
+    return Targets(rows=place // times, times=place % times, tokens=tokens, weights=weights)
 
 
 def masked_tokens(batch: Batch) -> Targets:

@@ -81,6 +81,8 @@ class MaskedStream:
             loss_weights=torch.from_numpy(chosen.astype(np.float32)),
             documents=batch.documents,
             answers=batch.tokens,
+            is_whole=batch.is_whole,
+            is_whole=batch.is_whole,
         )
 
     def state(self) -> dict[str, Any]:

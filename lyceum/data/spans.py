@@ -104,7 +104,9 @@ class SpanStream:
             tokens=targets,
             loss_weights=weights,
             documents=torch.ones_like(targets),
+            is_whole=True,
             inputs=Inputs(tokens=inputs, documents=torch.ones_like(inputs)),
+            is_whole=True,
         )
 
     def state(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from lyceum.core.run import Run
 from lyceum.data.masking import MaskedTokens, Unit
 from lyceum.data.spans import SpanCorruption
 from lyceum.model.config import Architecture, ModelConfig
-from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
 from lyceum.recipes.courses import NextToken, Texts, open_course
@@ -22,6 +21,7 @@ from lyceum.recipes.training import Lesson, report, train
 from lyceum.tokenizer.kinds import BytePair, Unigram, Vocabulary, WordPiece
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.train.loop import FitConfig
+from lyceum.train.muon import Muon
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import WarmupStableDecay
 
@@ -83,6 +83,13 @@ PRESETS = {
         tokenizer=BytePair(vocab_size=512), evaluate_every_steps=0,
         fit=FitConfig(steps=60, optimizer=AdamW(rate=5e-3), schedule=WarmupStableDecay(warmup=10, decay=0.4)),
     ),
+    "fast": Config(
+        tokenizer=BytePair(vocab_size=1024), shape=Shape(style=Style.FAST, ffn_dim=1024),
+        fit=FitConfig(
+            steps=300, optimizer=Muon(), schedule=WarmupStableDecay(warmup=5, decay=0.5, floor=0.05), clip=0.0,
+            save_every_steps=100,
+        ),
+    ),
     "bert": Config(
         corpus="hutto-sentiment", held_out=0.05, tokenizer=WordPiece(vocab_size=4096),
         shape=Shape(style=Style.BERT, dim=128, num_layers=4, ffn_dim=512), context_tokens=64, rows=32,
@@ -121,7 +128,7 @@ def run(config: Config) -> Run:
         )  # fmt: skip
         course = open_course(config.objective, texts)
         seed_everything(config.seed)
-        model = Transformer(_model_config(config, words))
+        model = shapes.fresh_model(config.shape.style, _model_config(config, words))
         fresh = copy.deepcopy(model)
 
         def save(folder: Path) -> None:

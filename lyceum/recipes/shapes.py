@@ -17,6 +17,8 @@ from lyceum.model.config import (
     RelativeBias,
     Rope,
 )  # fmt: skip
+from lyceum.model.initialise import Start, initialise
+from lyceum.model.transformer import Transformer
 
 TOKEN_TYPES = 2  # BERT's: the segments of a pair of texts
 
@@ -68,6 +70,14 @@ class Shape:
             raise ConfigError(
                 f"shape.num_kv_heads={self.num_kv_heads} is not num_heads={self.num_heads}; {self.style} has as many"
             )
+
+
+def fresh_model(style: Style, config: ModelConfig) -> Transformer:
+    """A model with fresh weights as its style begins (seed torch before)."""
+    model = Transformer(config)
+    if style is Style.FAST:
+        initialise(model, config, Start.ZERO)
+    return model
 
 
 def model_config(

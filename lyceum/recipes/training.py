@@ -7,6 +7,7 @@ from typing import Any
 
 from lyceum.core import files
 from lyceum.core.card import CARD, model_card
+from lyceum.core.device import pick_device
 from lyceum.core.log import say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
@@ -19,6 +20,7 @@ from lyceum.plan.hardware import hardware
 from lyceum.plan.training import Plan, compare, comparison_table, for_people, plan_training
 from lyceum.recipes.load import Loaded
 from lyceum.train.checkpoint import Saver
+from lyceum.train.compiled import compile_blocks
 from lyceum.train.loop import FitConfig, Hook, fit
 from lyceum.train.objective import Objective
 
@@ -55,6 +57,8 @@ def train(
         save_weights(folder)
         files.write_text(folder / CARD, card)
 
+    if lesson.fit.compile.applies(expected_s=plan.cost.seconds, device_kind=pick_device().kind) and not adapter:
+        compile_blocks(model)
     fitted = fit(
         model, lesson.source, lesson.objective, lesson.fit,
         run=made, save_weights=save, flops_per_token=plan.flops_per_token, hooks=hooks,

@@ -56,7 +56,7 @@ def losses(model: Transformer, style: Style, read: list[Batch]) -> list[float]:
     optimizer = OPTIMIZER.build(model.named_parameters())
     return [
         update(
-            model, [batch], objective, optimizer, rate=OPTIMIZER.rate, clip=0.0, device=EXACT, step=step
+            model, [batch], objective, optimizer, share=1.0, clip=0.0, device=EXACT, step=step
         )["loss"]
         for step, batch in enumerate(read, 1)
     ]  # fmt: skip
