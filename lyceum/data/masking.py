@@ -82,7 +82,6 @@ class MaskedStream:
             documents=batch.documents,
             answers=batch.tokens,
             is_whole=batch.is_whole,
-            is_whole=batch.is_whole,
         )
 
     def state(self) -> dict[str, Any]:

@@ -106,7 +106,6 @@ class SpanStream:
             documents=torch.ones_like(targets),
             is_whole=True,
             inputs=Inputs(tokens=inputs, documents=torch.ones_like(inputs)),
-            is_whole=True,
         )
 
     def state(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ BOUND = 1e-9  # nats; theirs and ours are in float64
 def test_twenty_steps_have_the_losses_of_transformers(style: Style, tmp_path: Path) -> None:
     told = steps.losses(steps.fresh(style), style, steps.batches(style, tmp_path))
     assert told == pytest.approx(steps.known(style), abs=BOUND)
-    assert told[-1] < told[0] - 0.2  # it learns
+    assert told[-1] < told[0] - 0.1  # it learns
 
 
 def test_another_weight_would_be_noticed(tmp_path: Path) -> None:
