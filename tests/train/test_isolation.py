@@ -29,7 +29,7 @@ def batch_of(style: Style) -> Batch:
 
 
 def seen_from(style: Style, place: int) -> list[Tensor]:
-    """Whether the hidden state at `place` moves with each token: of the inputs first, if there are any; then the row."""
+    """Whether the hidden state at `place` moves with each token: of the inputs first, if there are any."""
     model, embedded = model_of(style), list[Tensor]()
     model.embedding.register_forward_hook(lambda module, args, out: embedded.append(out.retain_grad() or out))
     hidden = read(model, batch_of(style))[0, place]
@@ -70,7 +70,9 @@ def test_packed_texts_are_as_each_alone(style: Style) -> None:
         mine, source = DOCUMENTS[0] == number, SOURCES[0] == number
         tokens, ones = batch.tokens[:, mine], torch.ones_like(DOCUMENTS[:, mine])
         inputs = Inputs(tokens=batch.inputs.tokens[:, source], documents=torch.ones_like(SOURCES[:, source]))
-        alone = read(model, Batch(tokens=tokens, loss_weights=ones.float(), documents=ones, inputs=inputs, is_whole=True))
+        alone = read(
+            model, Batch(tokens=tokens, loss_weights=ones.float(), documents=ones, inputs=inputs, is_whole=True)
+        )
         torch.testing.assert_close(together[:, mine], alone, atol=1e-5, rtol=1e-5)
 
 
