@@ -38,7 +38,7 @@ reference: $(REFERENCE)/.installed
 	$(REFERENCE)/bin/python -m pytest -m reference --durations 5
 
 bench: $(VENV)/.installed-dev
-	for script in benchmarks/[a-z]*.py; do case $$script in *inference*) ;; *) $(BIN)/python $$script || exit 1;; esac; done
+	for script in benchmarks/[a-z]*.py; do case $$script in *inference*|*scaling*) ;; *) $(BIN)/python $$script || exit 1;; esac; done
 
 bench-infer: $(VENV)/.installed $(PEERS)/.installed
 	$(BIN)/python benchmarks/inference.py --peers $(PEERS)/bin/python $(BENCH_ARGS)

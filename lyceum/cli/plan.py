@@ -89,11 +89,12 @@ def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
     if options.model not in pretrain.PRESETS:
         return None
     preset = pretrain.PRESETS[options.model]
-    assert not isinstance(preset.tokenizer, str), "a preset trains its own tokenizer"
+    vocabulary = pretrain.vocabulary(preset)
+    assert not isinstance(vocabulary, str), "a preset trains its own tokenizer"
     rows = preset.rows if options.rows is None else options.rows
     tokens = options.tokens or rows * preset.context_tokens * preset.fit.accumulate * preset.fit.steps
     own = dataclasses.replace(options, rows=rows, tokens=tokens, accumulate=preset.fit.accumulate)
-    return own, pretrain.model_config(preset, vocab_size=preset.tokenizer.vocab_size)
+    return own, pretrain.model_config(preset, vocab_size=vocabulary.vocab_size)
 
 
 def _training(options: Options, config: ModelConfig, context_tokens: int) -> Plan:

@@ -28,8 +28,8 @@ class Options:
 def main(command: str, words: Sequence[str]) -> int:
     """Run `lyceum tokenizers`."""
     options = parse(Options, words, command=command, positional=["tokenizers"])
-    opened = {name: open_tokenizer(name) for name in options.tokenizers}
     _, texts = hold_out(read_corpus(options.corpus).documents, options.held_out)
+    opened = {name: open_tokenizer(name) for name in options.tokenizers}
     rows = [(name, measure(tokenizer, texts), _training_seconds(name)) for name, tokenizer in opened.items()]
     if options.json:
         told = [{"tokenizer": name, **asdict(fit), "training_seconds": seconds} for name, fit, seconds in rows]

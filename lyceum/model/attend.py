@@ -58,7 +58,8 @@ class Whole:
 class Packed:
     """Rows hold several documents, each seen from within only.
 
-    `sources` are the documents of the rows an encoder read, for cross-attention: a target sees its own number's source.
+    `sources` are the documents of the rows an encoder read, for cross-attention: a target sees its own number's source,
+    and padding, from which nothing is learnt, sees everything.
     """
 
     def __init__(self, documents: Int[Tensor, "B T"], sources: Int[Tensor, "B S"] | None = None) -> None:
@@ -77,6 +78,8 @@ class Packed:
             assert self.sources is not None, "cross-attention needs the documents of what the encoder read"
             keys = self.sources
         same = (self.documents[:, :, None] == keys[:, None, :])[:, None]
+        if spec.direction is Direction.CROSS:
+            same = same | (self.documents == 0)[:, None, :, None]  # a row's sources may have no padding to look at
         seen = visible(spec, same.shape[2], same.shape[3], same.device)
         return same if seen is None else same & seen
 

@@ -7,6 +7,7 @@ models (Ziegler et al. 2019, arXiv:1909.08593, section 3.1).
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,17 @@ def clear_snippets(part: Part) -> list[RatedText]:
     order = np.random.default_rng(SPLIT_SEED).permutation(len(clear))
     picked = order[:HELD_OUT] if part is Part.HELD_OUT else order[HELD_OUT:]
     return [clear[i] for i in picked]
+
+
+def unlabelled(folder: Path) -> list[str]:
+    """All texts of the entry (film and product reviews, editorials, tweets) without their ratings, in mixed order.
+
+    What is held out of the clear snippets is not among them.
+    """
+    hidden = {snippet.text for snippet in clear_snippets(Part.HELD_OUT)}
+    texts = [rated.text for genre in readers.HUTTO_GENRES for rated in readers.read_hutto(folder, genre)]
+    kept = [text for text in texts if text not in hidden]
+    return [kept[place] for place in np.random.default_rng(SPLIT_SEED).permutation(len(kept))]
 
 
 def label_of(snippet: RatedText) -> str:

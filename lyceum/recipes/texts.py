@@ -13,9 +13,11 @@ from typing import Any
 
 from lyceum.catalog import readers, sources
 from lyceum.core.errors import ConfigError, DataError, suggestion
+from lyceum.recipes import snippets
 
 CORPORA: dict[str, Callable[[Path], list[str]]] = {
     "tinyshakespeare": lambda folder: [readers.read_tinyshakespeare(folder)],
+    "hutto-sentiment": lambda folder: snippets.unlabelled(folder),
     "wikitext-2": lambda folder: ["".join(readers.read_wikitext2(folder, "validation"))],
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lyceum.core import files
 from lyceum.core.card import CARD, model_card
+from lyceum.core.device import pick_device
 from lyceum.core.log import say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
@@ -19,10 +20,12 @@ from lyceum.plan.hardware import hardware
 from lyceum.plan.training import Plan, compare, comparison_table, for_people, plan_training
 from lyceum.recipes.load import Loaded
 from lyceum.train.checkpoint import Saver
+from lyceum.train.compiled import compile_blocks
 from lyceum.train.loop import FitConfig, Hook, fit
 from lyceum.train.objective import Objective
 
 REPORT = "report.html"
+JUDGED = {"bits_per_byte": "Bits per byte", "held_out_loss": "Loss", "held_out_accuracy": "Accuracy"}
 SMOOTHING = 0.9  # of the loss curve: each point is this much of the one before
 
 
@@ -35,6 +38,8 @@ class Lesson:
     fit: FitConfig
     rows: int  # of a micro-batch, for the plan
     context_tokens: int
+    input_tokens: int = 0  # of an encoder beside each row, for the plan
+    scored: float = 1.0  # share of a row's tokens that scores are made for, for the plan
 
 
 def train(
@@ -44,7 +49,7 @@ def train(
     """Train and write `model/`. Gives the summary's part: what training took, and the plan beside it."""
     plan = plan_training(
         model.config, hardware=hardware(), rows=lesson.rows, context_tokens=lesson.context_tokens,
-        steps=lesson.fit.steps, accumulate=lesson.fit.accumulate, lora=adapter,
+        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps, accumulate=lesson.fit.accumulate, lora=adapter,
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())
@@ -54,6 +59,8 @@ def train(
         save_weights(folder)
         files.write_text(folder / CARD, card)
 
+    if lesson.fit.compile.applies(expected_s=plan.cost.seconds, device_kind=pick_device().kind) and not adapter:
+        compile_blocks(model)
     fitted = fit(
         model, lesson.source, lesson.objective, lesson.fit,
         run=made, save_weights=save, flops_per_token=plan.flops_per_token, hooks=hooks,
@@ -104,9 +111,10 @@ def add_curves(page: Page, made: Run) -> None:
     """The smoothed loss, and held-out figures where they were taken."""
     rows = [row for row in made.read_metrics() if "step" in row]
     page.curve("Loss", {"training loss": _smooth(rows, "loss")}, x_label="step", y_label="nats")
-    judged = [(row["step"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]
-    if len(judged) > 1:  # one point is no curve, and stands in the figures
-        page.curve("Bits per byte, held out", {"bits per byte": judged}, x_label="step")
+    for name, title in JUDGED.items():
+        judged = [(row["step"], row[name]) for row in rows if name in row]
+        if len(judged) > 1:  # one point is no curve, and stands in the figures
+            page.curve(f"{title}, held out", {title.lower(): judged}, x_label="step")
     if preferred := _smooth(rows, "accuracy"):
         page.curve("Preference accuracy of the batch", {"accuracy": preferred}, x_label="step")
 

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from lyceum.core.device import Device, peak_flops, pick_device
+from lyceum.core.device import Device, measured_peak_flops, peak_flops, pick_device
 from lyceum.core.errors import ConfigError, DataError
 from lyceum.core.log import Progress
 from lyceum.core.run import Run
+from lyceum.data.ahead import Ahead
 from lyceum.data.batch import Batch, Source
-from lyceum.model.attend import Packed
+from lyceum.model.attend import Packed, Whole
 from lyceum.model.transformer import Transformer
 from lyceum.train import checkpoint
-from lyceum.train.meter import Meter, peak_memory_bytes
+from lyceum.train.compiled import Compile, is_compiled, num_graphs
+from lyceum.train.meter import Fitted, Meter, Peaks, fitted
 from lyceum.train.objective import Loss, Objective, Outputs
-from lyceum.train.optim import AdamW
+from lyceum.train.optim import AdamW, Optimizer
 from lyceum.train.schedule import Cosine, Schedule
 
 
@@ -30,8 +33,9 @@ class FitConfig:
 
     steps: int
     accumulate: int = 1
-    optimizer: AdamW = AdamW()
+    optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
+    compile: Compile = Compile.AUTO
     clip: float = 1.0  # the gradient's norm is brought down to this; 0 leaves it
     save_every_steps: int = 0  # 0 saves at the end only
     keep_checkpoints: int = 2
@@ -50,18 +54,6 @@ class Hook(Protocol):
 
     def __call__(self, step: int) -> dict[str, float]:
         """Figures to add to the step's metrics; called after every step: {} at once when there is nothing to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What training took, all processes of a resumed Run together."""
-
-    loss: float  # of the last step
-    tokens: int  # read
-    seconds: float  # spent in steps
-    tokens_per_s: float
-    mfu: float
-    peak_memory_bytes: int  # of this process
 
 
 def fit(
@@ -84,32 +76,41 @@ def fit(
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = config.optimizer.build(named.items())
     start = checkpoint.restore(run, named=named, optimizer=optimizer, source=source)
-    peak = peak_flops(device)
-    with Progress(run.id, total=config.steps - start, unit="") as bar:
-        meter = Meter(bar, flops_per_token=flops_per_token, peak_flops=peak)
+    peaks = Peaks(flops_per_token=flops_per_token, peak=peak_flops(device), measured=measured_peak_flops(device))
+    with contextlib.ExitStack() as open_things:
+        bar = open_things.enter_context(Progress(run.id, total=config.steps - start, unit=""))
+        if device.kind == "cuda":
+            source = open_things.enter_context(Ahead(source, is_pinned=True))
+        meter = Meter(bar, peaks)
         for step in range(start + 1, config.steps + 1):
             begun = time.perf_counter()
-            rate = config.optimizer.rate * config.schedule.share(step - 1, config.steps)
+            share = config.schedule.share(step - 1, config.steps)
             batches = [next(source) for _ in range(config.accumulate)]
-            told = update(model, batches, objective, optimizer, rate=rate, clip=config.clip, device=device, step=step)
+            waited_s = time.perf_counter() - begun
+            told = update(model, batches, objective, optimizer, share=share, clip=config.clip, device=device, step=step)
             tokens = sum(batch.num_tokens for batch in batches)
-            figures = meter.step(loss=told["loss"], tokens=tokens, seconds=time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            figures = meter.step(loss=told["loss"], tokens=tokens, seconds=seconds, waited_s=waited_s)
+            figures["graphs"] = num_graphs(model)
             for hook in hooks:
                 told |= hook(step)
-            run.metrics(step=step, rate=rate, **told, **figures)
+            run.metrics(step=step, rate=config.optimizer.rate * share, **told, **figures)
             if step == config.steps or (config.save_every_steps and step % config.save_every_steps == 0):
                 checkpoint.save(
                     run, step, save_weights=save_weights, named=named, optimizer=optimizer, source=source,
                     keep=config.keep_checkpoints,
                 )  # fmt: skip
-    return _fitted(run, flops_per_token=flops_per_token, peak=peak)
+    return fitted(run, peaks)
 
 
 def update(
     model: Transformer, batches: Sequence[Batch], objective: Objective, optimizer: torch.optim.Optimizer, *,
-    rate: float, clip: float, device: Device, step: int,
+    share: float, clip: float, device: Device, step: int,
 ) -> dict[str, float]:  # fmt: skip
-    """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight."""
+    """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight.
+
+    Each group of parameters learns at `share` of its own peak rate.
+    """
     total, weight, sums = 0.0, 0.0, dict[str, float]()
     for batch in batches:
         loss = forward(model, batch.to(device.torch), objective, device)
@@ -126,12 +127,12 @@ def update(
         optimizer.zero_grad(set_to_none=True)
         raise DataError(
             f"step {step}: loss {total / weight} and gradient norm {norm} are not finite, so it was refused and "
-            f"the last checkpoint stands; lower the rate ({rate:.2g}) or look at the batch"
+            f"the last checkpoint stands; lower the rate or look at the batch"
         )
     if clip and norm > clip:
         torch._foreach_mul_(gradients, clip / norm)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = share * group["initial_lr"]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {"loss": total / weight, "gradient_norm": norm} | {name: value / weight for name, value in sums.items()}
@@ -141,15 +142,15 @@ def forward(model: Transformer, batch: Batch, objective: Objective, device: Devi
     """The objective on one batch, matrix products in the device's format, documents of a row kept apart."""
     is_reduced = device.dtype == torch.bfloat16
     with torch.autocast(device.kind, torch.bfloat16) if is_reduced else contextlib.nullcontext():
-        hidden = model(batch.tokens, positions=batch.positions(), attend=Packed(batch.documents))
-        return objective(Outputs(hidden=hidden, logits=model.logits), batch)
+        return objective(Outputs(hidden=read(model, batch), logits=model.logits, is_compiled=is_compiled(model)), batch)
 
 
-def _fitted(run: Run, *, flops_per_token: float, peak: float) -> Fitted:
-    rows = [row for row in run.read_metrics() if "seconds" in row]
-    tokens, seconds = sum(row["tokens"] for row in rows), sum(row["seconds"] for row in rows)
-    rate = tokens / seconds
-    return Fitted(
-        loss=rows[-1]["loss"], tokens=tokens, seconds=seconds, tokens_per_s=rate,
-        mfu=rate * flops_per_token / peak, peak_memory_bytes=peak_memory_bytes(),
-    )  # fmt: skip
+def read(model: Transformer, batch: Batch) -> Float[Tensor, "B T D"]:
+    """The last hidden states of a batch's rows, documents kept apart; an encoder beside them reads its inputs first."""
+    positions, inputs = batch.positions(), batch.inputs
+    if inputs is None:
+        return model(batch.tokens, positions=positions, attend=Whole() if batch.is_whole else Packed(batch.documents))
+    beside = Whole() if batch.is_whole else Packed(inputs.documents)
+    memory = model.remember(model.encode(inputs.tokens, positions=inputs.positions(), attend=beside))
+    attend = Whole() if batch.is_whole else Packed(batch.documents, inputs.documents)
+    return model(batch.tokens, positions=positions, attend=attend, memory=memory)

@@ -19,6 +19,7 @@ class Outputs:
 
     hidden: Float[Tensor, "B T D"]
     logits: Callable[[Float[Tensor, "N D"]], Float[Tensor, "N V"]]
+    is_compiled: bool = False  # whether to compile what is made of the scores, as the model's blocks are
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""AdamW over the parameters that learn: weight decay on matrices only."""
+"""Optimizers over the parameters that learn: AdamW, with weight decay on matrices only, or Muon (muon.py)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lyceum.core.errors import ConfigError
+from lyceum.train.muon import Muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,4 +34,8 @@ class AdamW:
             {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": self.weight_decay},
             {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
         ]
+        groups = [group | {"initial_lr": self.rate} for group in groups]
         return torch.optim.AdamW(groups, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
+
+
+Optimizer = AdamW | Muon

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -30,12 +32,14 @@ def grouped(config: Vocabulary, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("config", KINDS, ids=str)
-def test_tokens_join_to_the_words_of_the_text(config: Vocabulary) -> None:
-    found = [word for word in grouped(config, TEXTS[0]) if word]
-    assert "".join(found) == "".join(WORDS)
-    # A token may hold several signs ("):") or a word with its sign; no word is cut, and none goes on into the next.
-    letters = [[part for part in word.split() if part.isalnum()] for word in found]
-    assert [part for parts in letters for part in parts] == [word for word in WORDS if word.isalnum()]
+def test_no_word_is_cut(config: Vocabulary) -> None:
+    found = grouped(config, TEXTS[0])
+    assert "".join("".join(found).split()) == "".join(WORDS)
+    assert [part for word in found for part in re.findall(r"\w+", word)] == re.findall(r"\w+", TEXTS[0])
+
+
+def test_single_bytes_join_to_words_and_signs() -> None:
+    assert [word for word in grouped(BytePair(vocab_size=259), TEXTS[0]) if word] == list(WORDS)
 
 
 @pytest.mark.parametrize("size", [45, 60, 90])

@@ -37,7 +37,7 @@ def ragged_examples(count: int = 24) -> list[Example]:
 def after_one_step(batches: Sequence[Batch]) -> tuple[Transformer, dict[str, float]]:
     model = small_model()
     optimizer = AdamW(rate=1e-2, eps=1e-3).build(model.named_parameters())
-    told = update(model, batches, next_token_loss, optimizer, rate=1e-2, clip=1.0, device=EXACT, step=1)
+    told = update(model, batches, next_token_loss, optimizer, share=1.0, clip=1.0, device=EXACT, step=1)
     return model, told
 
 
@@ -64,7 +64,7 @@ def test_the_mean_of_means_would_be_noticed() -> None:
         model = small_model()
         optimizer = AdamW().build(model.named_parameters())
         parts = [stack([pack([e]) for e in examples[i : i + size]]) for i in range(0, len(examples), size)]
-        losses.append(update(model, parts, mean_loss, optimizer, rate=1e-3, clip=1.0, device=EXACT, step=1)["loss"])
+        losses.append(update(model, parts, mean_loss, optimizer, share=1.0, clip=1.0, device=EXACT, step=1)["loss"])
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
@@ -103,7 +103,7 @@ def test_a_step_that_is_not_finite_is_refused_and_changes_nothing() -> None:
     optimizer = AdamW().build(model.named_parameters())
     batch = stack([pack(ragged_examples()[:6])])
     with pytest.raises(DataError, match=r"step 7: loss nan .* was refused"):
-        update(model, [batch], broken, optimizer, rate=1e-3, clip=1.0, device=EXACT, step=7)
+        update(model, [batch], broken, optimizer, share=1.0, clip=1.0, device=EXACT, step=7)
     for left, right in zip(model.parameters(), small_model().parameters(), strict=True):
         assert torch.equal(left, right)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -116,9 +116,9 @@ def test_clipping_bounds_the_gradient_and_tells_its_norm() -> None:
 
     batch = stack([pack(ragged_examples()[:6])])
     model = small_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "initial_lr": 1.0}], lr=1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    told = update(model, [batch], loud, optimizer, rate=1.0, clip=0.5, device=EXACT, step=1)
+    told = update(model, [batch], loud, optimizer, share=1.0, clip=0.5, device=EXACT, step=1)
     moved = math.sqrt(
         sum(float((new.detach() - old).square().sum()) for new, old in zip(model.parameters(), before, strict=True))
     )

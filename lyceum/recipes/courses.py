@@ -1,0 +1,267 @@
+"""What pretraining learns from a text and how the model is judged: a course for each objective.
+
+Next tokens by bits per byte and by what the model writes; masked tokens and corrupted spans by how much of a held-out
+text is recalled, beside what frequencies alone would recall.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from lyceum.core.device import pick_device
+from lyceum.core.errors import ConfigError
+from lyceum.core.request import Request, Sampling
+from lyceum.core.run import Run
+from lyceum.data.batch import Batch, Source, Targets, masked_tokens, next_token
+from lyceum.data.masking import MaskedStream, MaskedTokens
+from lyceum.data.shards import Shard, write_shard
+from lyceum.data.spans import SpanCorruption, SpanStream
+from lyceum.data.stream import PackedStream
+from lyceum.eval.harness import Result, encode_prompt, evaluate
+from lyceum.eval.recall import by_frequency, recall
+from lyceum.eval.tasks import text
+from lyceum.infer.torch_runner import plain_engine
+from lyceum.model.config import ModelConfig
+from lyceum.model.transformer import Transformer
+from lyceum.recipes.filled import filled_spans, filled_words
+from lyceum.tokenizer.tokenizer import Tokenizer
+from lyceum.train.objective import Objective
+from lyceum.train.objectives.language import next_token_loss
+from lyceum.train.objectives.masked import masked_token_loss
+
+EVALUATED_BYTES = 20_000  # of the held-out text, while training goes on
+EVALUATED_BATCHES = 4
+EVALUATED_TOKENS = 100_000  # at the end, at most
+HELD_OUT_SEED = 1810  # what is hidden of the held-out text is always the same
+SHOWN_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextToken:
+    """Each token from those before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """What a course is given: texts to learn from and to judge by, and how they are cut."""
+
+    run: Run  # keeps the tokens
+    words: Tokenizer
+    learnt: Sequence[str]
+    held_out: Sequence[str]
+    rows: int  # of a micro-batch
+    context_tokens: int
+    seed: int
+    sample_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSize:
+    """Tokens of a row."""
+
+    tokens: int
+    input_tokens: int = 0  # read by an encoder beside it
+    scored: float = 1.0  # share of the tokens that scores are made for
+
+
+@runtime_checkable
+class Course(Protocol):
+    """What one kind of pretraining learns from and how it is judged."""
+
+    @property
+    def source(self) -> Source:
+        """Where batches come from."""
+
+    @property
+    def objective(self) -> Objective:
+        """What a step makes smaller."""
+
+    @property
+    def row(self) -> RowSize:
+        """What is read in each row, for the plan."""
+
+    def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
+        """Figures on the held-out text, or on a part of it."""
+
+    def beside(self, model: ModelConfig) -> dict[str, float]:
+        """What the last judgement is to be compared with."""
+
+    def sample(self, model: Transformer) -> str:
+        """Something of the model's own, for people."""
+
+
+def open_course(objective: NextToken | MaskedTokens | SpanCorruption, texts: Texts) -> Course:
+    """The course of an objective; the tokens of its texts are kept in the Run for a resume."""
+    match objective:
+        case NextToken():
+            return NextTokenCourse(texts)
+        case MaskedTokens():
+            return MaskedCourse(texts, objective)
+        case SpanCorruption():
+            return SpanCourse(texts, objective)
+
+
+class NextTokenCourse:
+    """Rows of documents end to end, each closed by the end token."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts, self.objective, self.row = texts, next_token_loss, RowSize(tokens=texts.context_tokens)
+        end = list(texts.words.eos_ids[:1])
+        documents = ([*texts.words.encode(document), *end] for document in texts.learnt if document)
+        shard = _shard(texts, "tokens", documents)
+        self.source = PackedStream(shard, rows=texts.rows, context_tokens=texts.context_tokens, seed=texts.seed)
+
+    def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
+        """Bits per byte."""
+        held_out = self.texts.held_out if on_all else [self.texts.held_out[0][:EVALUATED_BYTES]]
+        return {"bits_per_byte": bits_per_byte(model, self.texts.words, held_out).mean}
+
+    def beside(self, model: ModelConfig) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    def sample(self, model: Transformer) -> str:
+        """What the model writes after the first line of the text."""
+        texts = self.texts
+        opening = texts.learnt[0].lstrip().partition("\n")[0][:80] + "\n"
+        prompt = encode_prompt(texts.words, opening)[-texts.context_tokens // 2 :]
+        tokens = min(texts.sample_tokens, texts.context_tokens - len(prompt))
+        sampling = Sampling(max_tokens=tokens, temperature=0.8, top_k=50, seed=texts.seed)
+        engine = plain_engine(_for_use(model), texts.words)
+        return opening + engine.submit(Request(tokens=prompt, sampling=sampling)).reply().text
+
+
+class MaskedCourse:
+    """The same rows, each document between the tokens that frame it, with some tokens masked."""
+
+    def __init__(self, texts: Texts, masking: MaskedTokens) -> None:
+        self.texts, self.objective = texts, masked_token_loss
+        share = masking.count(texts.context_tokens) / texts.context_tokens
+        self.row = RowSize(tokens=texts.context_tokens, scored=share)
+
+        def masked(shard: Shard, rows: int, seed: int) -> MaskedStream:
+            stream = PackedStream(shard, rows=rows, context_tokens=texts.context_tokens, seed=seed)
+            return MaskedStream(stream, masking, texts.words, seed=seed)
+
+        shards = [
+            _shard(texts, name, (texts.words.encode_framed(document) for document in documents if document))
+            for name, documents in (("tokens", texts.learnt), ("held_out", texts.held_out))
+        ]
+        self.source = masked(shards[0], texts.rows, texts.seed)
+        self.frequencies = _frequencies(shards[0], texts.words)
+        held_out = masked(shards[1], _rows_of(shards[1], texts, texts.context_tokens), HELD_OUT_SEED)
+        self.held_out = _epoch(held_out, held_out.stream)
+
+    def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
+        """Loss and accuracy on masked tokens."""
+        told = recall(model, self.held_out[: None if on_all else EVALUATED_BATCHES], masked_tokens)
+        return {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+
+    def beside(self, model: ModelConfig) -> dict[str, float]:
+        """Loss and accuracy of frequencies, and the loss of knowing nothing."""
+        return _beside(model, self.frequencies, self.held_out, masked_tokens)
+
+    def sample(self, model: Transformer) -> str:
+        """Held-out rows with their masked words filled in."""
+        return filled_words(model, self.texts.words, self.held_out[0], rows=SHOWN_ROWS)
+
+
+class SpanCourse:
+    """Texts of equal length, cut wherever they fall; what is left of one fills the encoder's `context_tokens`."""
+
+    def __init__(self, texts: Texts, corruption: SpanCorruption) -> None:
+        sizes = corruption.sizes_for(texts.context_tokens)
+        settings = texts.words.settings
+        start, ends, sentinels = texts.words.pad_id, texts.words.eos_ids, settings.sentinels
+        if not ends:
+            raise ConfigError("the tokenizer has no end token; span corruption needs one: learn a Unigram vocabulary")
+        self.texts, self.objective = texts, next_token_loss
+        self.row = RowSize(tokens=sizes.targets + 1, input_tokens=sizes.inputs)
+        self.marks = torch.tensor([ends[0], *sentinels])
+
+        def corrupted(shard: Shard, rows: int, seed: int) -> SpanStream:
+            stream = PackedStream(shard, rows=rows, context_tokens=sizes.tokens, seed=seed)
+            return SpanStream(stream, sizes, sentinels=sentinels, start_id=start, end_id=ends[0], seed=seed)
+
+        shards = [
+            _shard(texts, name, (texts.words.encode(document) for document in documents))
+            for name, documents in (("tokens", texts.learnt), ("held_out", texts.held_out))
+        ]
+        self.source = corrupted(shards[0], texts.rows, texts.seed)
+        self.frequencies = _frequencies(shards[0], texts.words)
+        held_out = corrupted(shards[1], _rows_of(shards[1], texts, sizes.tokens), HELD_OUT_SEED)
+        self.held_out = _epoch(held_out, held_out.stream)
+
+    def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
+        """Loss and accuracy on hidden tokens, each given those before it in its span; sentinels do not count."""
+        told = recall(model, self.held_out[: None if on_all else EVALUATED_BATCHES], self._hidden)
+        return {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+
+    def beside(self, model: ModelConfig) -> dict[str, float]:
+        """Loss and accuracy of frequencies, and the loss of knowing nothing."""
+        return _beside(model, self.frequencies, self.held_out, self._hidden)
+
+    def sample(self, model: Transformer) -> str:
+        """Held-out texts with their hidden spans filled in."""
+        return filled_spans(model, self.texts.words, self.held_out[0], rows=SHOWN_ROWS)
+
+    def _hidden(self, batch: Batch) -> Targets:
+        targets = next_token(batch)
+        kept = ~torch.isin(targets.tokens, self.marks.to(targets.tokens.device))
+        return Targets(
+            rows=targets.rows[kept], times=targets.times[kept], tokens=targets.tokens[kept],
+            weights=targets.weights[kept],
+        )  # fmt: skip
+
+
+def bits_per_byte(model: Transformer, words: Tokenizer, documents: Sequence[str]) -> Result:
+    """How many bits a byte of the documents costs, each token seen once with at least half a context before it."""
+    task = text.make("held_out", documents)
+    return evaluate(plain_engine(_for_use(model), words), words, task, context_tokens=model.config.context_tokens)
+
+
+def _beside(
+    model: ModelConfig, frequencies: torch.Tensor, held_out: Sequence[Batch], targets_of: Callable[[Batch], Targets]
+) -> dict[str, float]:
+    told = by_frequency(frequencies, held_out, targets_of)
+    return {
+        "loss_of_nothing": math.log(model.vocab_size),
+        "loss_of_frequencies": told.loss,
+        "accuracy_of_frequencies": told.accuracy,
+        "held_out_tokens": told.tokens,
+    }
+
+
+def _frequencies(shard: Shard, words: Tokenizer) -> torch.Tensor:
+    return torch.from_numpy(np.bincount(shard.tokens, minlength=words.vocab_size)).float()
+
+
+def _shard(texts: Texts, name: str, documents: Iterable[Sequence[int]]) -> Shard:
+    """Documents as tokens, kept in the Run."""
+    folder = texts.run.directory / name
+    if not folder.is_dir():
+        with texts.run.write(name) as temporary:
+            write_shard(temporary, documents, vocab_size=texts.words.vocab_size)
+    return Shard.open(folder)
+
+
+def _rows_of(shard: Shard, texts: Texts, row_tokens: int) -> int:
+    """Rows of a held-out batch: as many as of one that is learnt from, if there is so much text."""
+    return max(1, min(texts.rows, len(shard.tokens) // row_tokens - 1))
+
+
+def _epoch(source: Source, stream: PackedStream) -> list[Batch]:
+    """The batches of a source's first epoch, up to EVALUATED_TOKENS of its text."""
+    in_all = stream.windows // stream.rows
+    enough = math.ceil(EVALUATED_TOKENS / (stream.rows * stream.context_tokens))
+    return [next(source) for _ in range(min(in_all, enough))]
+
+
+def _for_use(model: Transformer) -> Transformer:
+    """A copy in the device's format: training goes on in float32."""
+    return copy.deepcopy(model).to(pick_device().dtype).requires_grad_(False)

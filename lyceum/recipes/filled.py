@@ -1,0 +1,76 @@
+"""Texts with what was taken out filled in by a model, for people: [guess] where it was right, else [guess|truth]."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lyceum.data.batch import Batch
+from lyceum.data.spans import spans_of
+from lyceum.model.transformer import Transformer
+from lyceum.tokenizer.tokenizer import Tokenizer
+from lyceum.tokenizer.word_parts import word_parts
+from lyceum.train.loop import read
+
+
+def filled_words(model: Transformer, words: Tokenizer, batch: Batch, *, rows: int) -> str:
+    """The first rows of a masked batch, each chosen token as the likeliest one."""
+    batch = batch.to(model.embedding.weight.device)
+    assert batch.answers is not None
+    with torch.inference_mode():
+        guesses = model.logits(read(model, batch)[:rows]).argmax(dim=-1)
+    lines = []
+    answers = batch.answers[:rows].cpu().numpy()
+    for row, truth in enumerate(answers):
+        goes_on = word_parts(words).continues(truth[None])[0]
+        line = ""
+        for time, token in enumerate(truth.tolist()):
+            if token in words.special_ids:
+                continue
+            told = _spelled(words, [token])
+            if batch.loss_weights[row, time]:
+                told = _marked(_spelled(words, [int(guesses[row, time])]), told)
+            line += told if goes_on[time] or words.is_byte_level else f" {told}"
+        lines.append(line.strip())
+    return "\n\n".join(lines)
+
+
+def filled_spans(model: Transformer, words: Tokenizer, batch: Batch, *, rows: int) -> str:
+    """The first texts of a corrupted batch, each span as the model writes it, the likeliest token at a time."""
+    batch = batch.to(model.embedding.weight.device)
+    assert batch.inputs is not None
+    inputs = batch.inputs.tokens[:rows]
+    written = write(model, inputs, start_id=int(batch.tokens[0, 0]), tokens=batch.tokens.shape[1] - 1)
+    end, sentinels = int(batch.tokens[0, -1]), words.settings.sentinels
+    lines = []
+    for read_, guess, truth in zip(inputs.tolist(), written.tolist(), batch.tokens[:rows, 1:].tolist(), strict=True):
+        guessed, hidden = (spans_of(side[: [*side, end].index(end)], sentinels) for side in (guess, truth))
+        line = ""
+        for token in read_[:-1]:
+            told = _spelled(words, hidden.get(token, [token]))
+            line += _marked(_spelled(words, guessed.get(token, [])), told) if token in hidden else told
+        lines.append(line.strip())
+    return "\n\n".join(lines)
+
+
+def write(model: Transformer, inputs: Int[Tensor, "B S"], *, start_id: int, tokens: int) -> Int[Tensor, "B T"]:
+    """What a model with two stacks writes to inputs of one document each, the likeliest token at a time."""
+    with torch.inference_mode():
+        memory = model.remember(model.encode(inputs))
+        written = torch.full((len(inputs), 1), start_id, device=inputs.device)
+        for _ in range(tokens):
+            scores = model.logits(model(written, memory=memory)[:, -1])
+            written = torch.cat([written, scores.argmax(dim=-1, keepdim=True)], dim=1)
+    return written[:, 1:]
+
+
+def _spelled(words: Tokenizer, tokens: Sequence[int]) -> str:
+    return b"".join(words.token_bytes(token) for token in tokens).decode("utf-8", "replace")
+
+
+def _marked(guess: str, truth: str) -> str:
+    """The space before the truth stays outside."""
+    space = " " * (len(truth) - len(truth.lstrip(" ")))
+    guess, truth = guess.strip(), truth.strip()
+    return f"{space}[{truth}]" if guess == truth else f"{space}[{guess}|{truth}]"
