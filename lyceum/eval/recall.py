@@ -29,7 +29,7 @@ def recall(model: Transformer, batches: Iterable[Batch], targets_of: Callable[[B
     """What a model makes of them, in float32; `targets_of` says which they are and where."""
 
     def scores(batch: Batch, targets: Targets) -> Tensor:
-        return model.logits(read(model, batch)[targets.rows, targets.times]).float()
+        return model.logits(targets.pick(read(model, batch))).float()
 
     device = model.embedding.weight.device
     return _recalled((batch.to(device) for batch in batches), targets_of, scores)

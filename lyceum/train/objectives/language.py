@@ -24,7 +24,7 @@ def next_token_loss(outputs: Outputs, batch: Batch) -> Loss:
 
 
 def log_probabilities(outputs: Outputs, targets: Targets) -> Float[Tensor, " N"]:
-    """log p of each target token, in float32, without holding the logits of all of them at once."""
+    """log p of each target token, in float32 at least, without holding the logits of all of them at once."""
     hidden, score = targets.pick(outputs.hidden), _compiled() if outputs.is_compiled else _log_probabilities
     if len(hidden) <= CHUNK:
         return score(outputs, hidden, targets.tokens)
@@ -39,4 +39,6 @@ def _compiled() -> Score:
 
 
 def _log_probabilities(outputs: Outputs, hidden: Float[Tensor, "N D"], tokens: Tensor) -> Float[Tensor, " N"]:
-    return -F.cross_entropy(outputs.logits(hidden).float(), tokens, reduction="none")
+    logits = outputs.logits(hidden)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return -F.cross_entropy(wide, tokens, reduction="none")
