@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lyceum.cli import scaling
 from lyceum.cli.options import parse
 from lyceum.cli.tables import pairs
 from lyceum.core import files
@@ -33,7 +34,10 @@ TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Plan the training of a model and its use: parameters, compute, memory, time, energy and money."""
+    """Plan the training of a model and its use: parameters, compute, memory, time, energy and money.
+
+    `lyceum plan --fit RUN…` fits a scaling law to your own Runs and predicts others: see `lyceum plan --fit --help`.
+    """
 
     model: str  # a preset of pretrain, a model's name, a Run, a folder, a .gguf file, or a config's .json file
     tokens: float | None = None  # to train on; none: a preset's own, else 20 for each parameter
@@ -52,6 +56,8 @@ class Options:
 
 def main(command: str, words: Sequence[str]) -> int:
     """Run `lyceum plan`."""
+    if "--fit" in words:
+        return scaling.main(command, [word for word in words if word != "--fit"])
     options = parse(Options, words, command=command, positional=["model"])
     options, config = _preset(options) or (options, read_model_config(options.model))
     context_tokens = options.context_tokens or config.context_tokens
