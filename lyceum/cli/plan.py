@@ -40,6 +40,7 @@ class Options:
     """
 
     model: str  # a preset of pretrain, a model's name, a Run, a folder, a .gguf file, or a config's .json file
+    depth: int | None = None  # of the preset fast: the dial that decides its sizes and steps
     tokens: float | None = None  # to train on; none: a preset's own, else 20 for each parameter
     context_tokens: int | None = None  # of a row; none: all the model takes
     rows: int | None = None  # a micro-batch, on each device; none: a preset's own, else 8
@@ -93,10 +94,15 @@ def read_model_config(reference: str) -> ModelConfig:
 def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
     """What a preset of `lyceum pretrain` would train and on how much; options that were given stand."""
     if options.model not in pretrain.PRESETS:
+        if options.depth is not None:
+            raise ConfigError(
+                f"plan has depth={options.depth} for {options.model}; the dial is of the preset fast only"
+            )
         return None
-    preset = pretrain.PRESETS[options.model]
+    preset = dataclasses.replace(pretrain.PRESETS[options.model], depth=options.depth)
     vocabulary = pretrain.vocabulary(preset)
     assert not isinstance(vocabulary, str), "a preset trains its own tokenizer"
+    preset = pretrain.dialled(preset, vocab_size=vocabulary.vocab_size)
     rows = preset.rows if options.rows is None else options.rows
     tokens = options.tokens or rows * preset.context_tokens * preset.fit.accumulate * preset.fit.steps
     own = dataclasses.replace(options, rows=rows, tokens=tokens, accumulate=preset.fit.accumulate)
