@@ -24,8 +24,7 @@ TRANSLATIONS: dict[str, Entry] = {
         package=Package(
             requirement=program["requirement"],
             files=tuple(
-                File(name=file, path=place["path"], sha256=place["sha256"])
-                for file, place in program["files"].items()
+                File(name=file, path=place["path"], sha256=place["sha256"]) for file, place in program["files"].items()
             ),
         ),
     )

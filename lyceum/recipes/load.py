@@ -51,9 +51,9 @@ def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
     return Loaded(name=reference, model=model, tokenizer=tokenizer)
 
 
-def load_base(reference: str) -> Loaded:
-    """Open a model to put a fresh adapter on: one that it comes with becomes part of its weights."""
-    opened = load(reference)
+def load_base(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
+    """Open a model to train on: an adapter that it comes with becomes part of its weights."""
+    opened = load(reference, dtype=dtype)
     lora.fold(opened.model)
     return opened
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lyceum.catalog import readers, sources
 from lyceum.core.errors import ConfigError, DataError, suggestion
-from lyceum.recipes import snippets
+from lyceum.recipes import messages, snippets
 
 CORPORA: dict[str, Callable[[Path], list[str]]] = {
     "tinyshakespeare": lambda folder: [readers.read_tinyshakespeare(folder)],
@@ -37,12 +37,15 @@ class Corpus:
 
 def read_corpus(reference: str) -> Corpus:
     """The documents a name or path stands for. DataError when there is no text in them."""
-    if reference in CORPORA:
+    if reference == messages.NAME:
+        corpus = Corpus(documents=messages.message_texts(), origin=messages.ORIGIN)
+    elif reference in CORPORA:
         corpus = Corpus(documents=CORPORA[reference](sources.fetch(reference)), origin=f"catalog:{reference}")
     else:
         path = Path(reference)
         if not path.exists():
-            hint = suggestion(reference, CORPORA) or f"; the library has {', '.join(CORPORA)}"
+            known = [*CORPORA, messages.NAME]
+            hint = suggestion(reference, known) or f"; the library has {', '.join(known)}"
             raise ConfigError(f"corpus {reference!r} is neither in the library nor a file{hint}")
         paths = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
         documents = [text for file in paths for text in _documents(file)]
