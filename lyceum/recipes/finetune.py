@@ -4,8 +4,9 @@ on pairs of texts, of which only what is written is.
 With LoRA the Run's `model/` is a PEFT folder; without, a Hugging Face folder.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,7 @@ from lyceum.recipes.load import Loaded, load_base
 from lyceum.recipes.locate import locate
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter, train_whole
+from lyceum.train.compiled import Compile
 from lyceum.train.loop import FitConfig
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
@@ -36,7 +38,7 @@ class Config:
     judged: int = 200  # held-out pairs that the model is judged by at the end
     rows: int = 4  # packed rows a micro-batch
     context_tokens: int = 256  # of a row; a longer conversation is refused
-    lora: LoraConfig | None = LoraConfig()  # none: all weights learn
+    lora: LoraConfig | None = LoraConfig()  # of a decoder; none: all weights learn, as those of two stacks always do
     fit: FitConfig = FitConfig(
         steps=100, optimizer=AdamW(rate=1e-3, weight_decay=0.0), schedule=Cosine(warmup=5, floor=0.05)
     )
@@ -55,7 +57,7 @@ CONFIG = Config
 WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
-        data=messages.NAME, lora=None, rows=16, context_tokens=128,
+        data=messages.NAME, rows=16, context_tokens=128,
         fit=FitConfig(steps=1500, optimizer=AdamW(rate=2e-3, weight_decay=0.01), schedule=Cosine(warmup=50)),
     ),
 }  # fmt: skip
@@ -64,27 +66,31 @@ PRESETS = {
 def run(config: Config) -> Run:
     """Train it; come back to a finished Run at once, to an unfinished one where it stopped."""
     is_pairs = sequences.are_sequences(config.data)
+    if is_pairs and config.lora not in (None, LoraConfig()):
+        raise ConfigError("lora is set and pairs of texts teach all weights of a model with an encoder; leave it out")
+    lora = None if is_pairs else config.lora
+    is_open = config.fit.compile is Compile.AUTO  # packed pairs have another width each time: it would be compiled anew
     inputs = [locate(config.model).origin, (sequences if is_pairs else conversations).origin_of(config.data)]
     made = Run.create("finetune", config, inputs=inputs, name=Path(config.data).stem)
     if made.is_finished:
         return made
     with made.guarded():
         seed_everything(config.seed)
-        opened = load_base(config.model, dtype=None if config.lora else torch.float32)
+        opened = load_base(config.model, dtype=None if lora else torch.float32)
         examples = _examples(config, opened, is_pairs=is_pairs)
         lesson = Lesson(
             source=PackedRows(examples, rows=config.rows, context_tokens=config.context_tokens, seed=config.seed),
             objective=next_token_loss,
-            fit=config.fit,
+            fit=replace(config.fit, compile=Compile.NEVER) if is_pairs and is_open else config.fit,
             rows=config.rows,
             context_tokens=config.context_tokens,
             input_tokens=config.context_tokens if is_pairs else 0,
         )
-        summary = {"pairs" if is_pairs else "conversations": len(examples)}
-        if config.lora is None:
+        summary: dict[str, Any] = {"pairs" if is_pairs else "conversations": len(examples)}
+        if lora is None:
             summary |= train_whole(made, opened, lesson, base=config.model)
         else:
-            summary |= train_adapter(made, opened, lesson, config.lora, base=config.model)
+            summary |= train_adapter(made, opened, lesson, lora, base=config.model)
         samples = {}
         if is_pairs:
             held_out = sequences.read_sequences(config.data, Part.HELD_OUT)[: config.judged]

@@ -155,7 +155,7 @@ def save_adapter(model: Transformer, folder: Path, *, base: str) -> None:
     rank = first.a.shape[0]
     plain = {
         "peft_type": "LORA",
-        "task_type": "SEQ_2_SEQ_LM" if model.config.num_encoder_layers else "CAUSAL_LM",
+        "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": rank,
         "lora_alpha": first.scale * rank,
