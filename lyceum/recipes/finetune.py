@@ -23,6 +23,7 @@ from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter, train_whole
 from lyceum.train.compiled import Compile
 from lyceum.train.loop import FitConfig
+from lyceum.train.muon import Muon
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import Cosine
@@ -58,7 +59,7 @@ WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
         data=messages.NAME, rows=16, context_tokens=128,
-        fit=FitConfig(steps=1500, optimizer=AdamW(rate=2e-3, weight_decay=0.01), schedule=Cosine(warmup=50)),
+        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),  # after 150 steps the loss is 1.0; AdamW has 3.0
     ),
 }  # fmt: skip
 
