@@ -13,12 +13,13 @@ import torch
 from lyceum.core.device import seed_everything
 from lyceum.core.errors import ConfigError
 from lyceum.core.run import Run
-from lyceum.data.rows import Example, PackedRows
+from lyceum.data.rows import Example, PackedRows, check_examples
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.model.config import Architecture
 from lyceum.recipes import conversations, messages, sequences
 from lyceum.recipes.load import Loaded, load_base
 from lyceum.recipes.locate import locate
+from lyceum.recipes.sequences import TextPair
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter, train_whole
 from lyceum.train.compiled import Compile
@@ -59,7 +60,7 @@ WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
         data=messages.NAME, rows=16, context_tokens=128,
-        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),  # after 150 steps the loss is 1.0; AdamW has 3.0
+        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),  # chrF 49; AdamW reaches 25
     ),
 }  # fmt: skip
 
@@ -70,7 +71,6 @@ def run(config: Config) -> Run:
     if is_pairs and config.lora not in (None, LoraConfig()):
         raise ConfigError("lora is set and pairs of texts teach all weights of a model with an encoder; leave it out")
     lora = None if is_pairs else config.lora
-    is_open = config.fit.compile is Compile.AUTO  # packed pairs have another width each time: it would be compiled anew
     inputs = [locate(config.model).origin, (sequences if is_pairs else conversations).origin_of(config.data)]
     made = Run.create("finetune", config, inputs=inputs, name=Path(config.data).stem)
     if made.is_finished:
@@ -79,10 +79,11 @@ def run(config: Config) -> Run:
         seed_everything(config.seed)
         opened = load_base(config.model, dtype=None if lora else torch.float32)
         examples = _examples(config, opened, is_pairs=is_pairs)
+        held_out = _held_out(config, opened) if is_pairs else []
         lesson = Lesson(
             source=PackedRows(examples, rows=config.rows, context_tokens=config.context_tokens, seed=config.seed),
             objective=next_token_loss,
-            fit=replace(config.fit, compile=Compile.NEVER) if is_pairs and is_open else config.fit,
+            fit=_uncompiled(config.fit),
             rows=config.rows,
             context_tokens=config.context_tokens,
             input_tokens=config.context_tokens if is_pairs else 0,
@@ -93,14 +94,26 @@ def run(config: Config) -> Run:
         else:
             summary |= train_adapter(made, opened, lesson, lora, base=config.model)
         samples = {}
-        if is_pairs:
-            held_out = sequences.read_sequences(config.data, Part.HELD_OUT)[: config.judged]
-            most_tokens = max(len(example.tokens) for example in examples)
+        if held_out:
+            most_tokens = max(len(example.tokens) for example in examples) - 1  # the first is given
             told = sequences.judge(opened.model, opened.tokenizer, held_out, most_tokens=most_tokens)
             summary, samples = told.figures | summary, {"Held-out texts": told.shown}
         report(made, summary, samples=samples)
         made.finish(summary)
     return made
+
+
+def _uncompiled(fit: FitConfig) -> FitConfig:
+    """Packed rows have another width each time, for which code would be compiled anew: not unless it is asked for."""
+    return replace(fit, compile=Compile.NEVER) if fit.compile is Compile.AUTO else fit
+
+
+def _held_out(config: Config, opened: Loaded) -> list[TextPair]:
+    """The pairs to judge by; DataError before training when one is too long."""
+    pairs = sequences.read_sequences(config.data, Part.HELD_OUT)[: config.judged]
+    examples = [sequences.tokenize(opened.tokenizer, pair, opened.model.config) for pair in pairs]
+    check_examples(examples, context_tokens=config.context_tokens)
+    return pairs
 
 
 def _examples(config: Config, opened: Loaded, *, is_pairs: bool) -> list[Example]:

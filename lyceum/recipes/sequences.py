@@ -114,7 +114,7 @@ def _pair(row: dict[str, object], where: str) -> TextPair:
     for source, target in KEYS:
         read, written = row.get(source), row.get(target)
         if isinstance(read, str) and isinstance(written, str):
-            if not written.strip():
-                raise DataError(f"{where} has nothing under {target!r}, so there is nothing to learn; remove it")
+            if not (read.strip() and written.strip()):
+                raise DataError(f"{where} has nothing under {(source if written.strip() else target)!r}; remove it")
             return TextPair(source=read, target=written)
     raise DataError(f"{where} needs text under 'source' and 'target'; its keys are {', '.join(row) or 'none'}")

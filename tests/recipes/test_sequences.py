@@ -125,7 +125,7 @@ def test_messages_come_in_two_parts_that_share_none(tmp_path: Path, monkeypatch:
     learnt, judged = (messages.message_pairs(part) for part in Part)
     assert len(judged) == 10 and len(learnt) == 31 and not set(learnt) & set(judged)
     assert ("Two lines", "Deux lignes") in learnt + judged
-    assert sorted(read_corpus(messages.NAME).documents) == sorted(text for pair in learnt for text in pair)
+    assert sorted(read_corpus(messages.NAME).documents) == sorted("\n".join(pair) for pair in learnt)
     assert sequences.are_sequences(messages.NAME) and not sequences.are_sequences("movie-sentiment")
 
 
@@ -136,11 +136,19 @@ def test_messages_come_in_two_parts_that_share_none(tmp_path: Path, monkeypatch:
         ([{"source": "a", "target": "b"}, {"source": "a"}], r"row 2 needs text under 'source' and 'target'; its keys"),
         ([{"source": "a", "target": "b"}, {"source": "a", "target": " "}], "row 2 has nothing under 'target'"),
         ([{"source": "a", "target": 3}] * 2, "row 1 needs text"),
+        ([{"input": "", "output": "b"}] * 2, "row 1 has nothing under 'input'"),
     ],
 )
 def test_damaged_rows_are_told(rows: list[dict[str, object]], told: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=told):
         sequences.read_sequences(jsonl(tmp_path / "bad.jsonl", rows), Part.TRAIN)
+
+
+def test_a_held_out_text_that_is_too_long_is_told_before_training(fresh: str, tmp_path: Path) -> None:
+    rows = [{"source": "one", "target": "1"}] * 9 + [{"source": "one " * 60, "target": "1"}]
+    with pytest.raises(DataError, match=r"example 0 has \d+ tokens; rows hold 48"):
+        finetune.run(config(fresh, jsonl(tmp_path / "long.jsonl", rows)))
+    assert not (Run.all()[0].directory / "checkpoints").exists()
 
 
 def test_models_and_data_that_do_not_fit_are_told(
