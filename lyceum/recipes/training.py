@@ -21,7 +21,8 @@ from lyceum.plan.training import Plan, compare, comparison_table, for_people, pl
 from lyceum.recipes.load import Loaded
 from lyceum.train.checkpoint import Saver
 from lyceum.train.compiled import compile_blocks
-from lyceum.train.loop import FitConfig, Hook, fit
+from lyceum.train.float8 import use_float8
+from lyceum.train.loop import FitConfig, Hook, Products, fit
 from lyceum.train.objective import Objective
 
 REPORT = "report.html"
@@ -57,6 +58,8 @@ def train(
         save_weights(folder)
         files.write_text(folder / CARD, card)
 
+    if lesson.fit.products is Products.FLOAT8:
+        say(f"{use_float8(model)} matrices multiply in 8 bits")
     if lesson.fit.compile.applies(expected_s=plan.cost.seconds, device_kind=pick_device().kind) and not adapter:
         compile_blocks(model)
     fitted = fit(

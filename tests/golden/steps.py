@@ -81,7 +81,9 @@ def _source(style: Style, folder: Path) -> Source:
         shard = write_shard(folder / "shard", [words.encode(text)], vocab_size=VOCABULARY)
         stream = PackedStream(shard, rows=ROWS, context_tokens=CONTEXT, seed=3)
         return MaskedStream(stream, MaskedTokens(unit=Unit.WORD), words, seed=3)
-    shard = write_shard(folder / "shard", [draw.integers(2, VOCABULARY - 10, size=3000).tolist()], vocab_size=VOCABULARY)
+    shard = write_shard(
+        folder / "shard", [draw.integers(2, VOCABULARY - 10, size=3000).tolist()], vocab_size=VOCABULARY
+    )
     if style not in (Style.T5, Style.T5_GATED):
         return PackedStream(shard, rows=ROWS, context_tokens=CONTEXT, seed=3)
     sizes = SpanCorruption().sizes_for(CONTEXT)

@@ -70,7 +70,9 @@ def test_packed_texts_are_as_each_alone(style: Style) -> None:
         mine, source = DOCUMENTS[0] == number, SOURCES[0] == number
         tokens, ones = batch.tokens[:, mine], torch.ones_like(DOCUMENTS[:, mine])
         inputs = Inputs(tokens=batch.inputs.tokens[:, source], documents=torch.ones_like(SOURCES[:, source]))
-        alone = read(model, Batch(tokens=tokens, loss_weights=ones.float(), documents=ones, inputs=inputs, is_whole=True))
+        alone = read(
+            model, Batch(tokens=tokens, loss_weights=ones.float(), documents=ones, inputs=inputs, is_whole=True)
+        )
         torch.testing.assert_close(together[:, mine], alone, atol=1e-5, rtol=1e-5)
 
 
