@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lyceum.cli import scaling
 from lyceum.cli.options import parse
 from lyceum.cli.tables import pairs
 from lyceum.core import files
@@ -33,9 +34,13 @@ TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Plan the training of a model and its use: parameters, compute, memory, time, energy and money."""
+    """Plan the training of a model and its use: parameters, compute, memory, time, energy and money.
+
+    `lyceum plan --fit RUN…` fits a scaling law to your own Runs and predicts others: see `lyceum plan --fit --help`.
+    """
 
     model: str  # a preset of pretrain, a model's name, a Run, a folder, a .gguf file, or a config's .json file
+    depth: int | None = None  # of the preset fast: the dial that decides its sizes and steps
     tokens: float | None = None  # to train on; none: a preset's own, else 20 for each parameter
     context_tokens: int | None = None  # of a row; none: all the model takes
     rows: int | None = None  # a micro-batch, on each device; none: a preset's own, else 8
@@ -52,6 +57,8 @@ class Options:
 
 def main(command: str, words: Sequence[str]) -> int:
     """Run `lyceum plan`."""
+    if "--fit" in words:
+        return scaling.main(command, [word for word in words if word != "--fit"])
     options = parse(Options, words, command=command, positional=["model"])
     options, config = _preset(options) or (options, read_model_config(options.model))
     context_tokens = options.context_tokens or config.context_tokens
@@ -87,10 +94,15 @@ def read_model_config(reference: str) -> ModelConfig:
 def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
     """What a preset of `lyceum pretrain` would train and on how much; options that were given stand."""
     if options.model not in pretrain.PRESETS:
+        if options.depth is not None:
+            raise ConfigError(
+                f"plan has depth={options.depth} for {options.model}; the dial is of the preset fast only"
+            )
         return None
-    preset = pretrain.PRESETS[options.model]
+    preset = dataclasses.replace(pretrain.PRESETS[options.model], depth=options.depth)
     vocabulary = pretrain.vocabulary(preset)
     assert not isinstance(vocabulary, str), "a preset trains its own tokenizer"
+    preset = pretrain.dialled(preset, vocab_size=vocabulary.vocab_size)
     rows = preset.rows if options.rows is None else options.rows
     tokens = options.tokens or rows * preset.context_tokens * preset.fit.accumulate * preset.fit.steps
     own = dataclasses.replace(options, rows=rows, tokens=tokens, accumulate=preset.fit.accumulate)

@@ -15,7 +15,7 @@ from lyceum.train.muon import Muon
 
 WIDTH = 64  # channels a layer
 HEAD_DIM, WIDE_HEAD_DIM, WIDE = 64, 128, 768  # GPUs multiply heads of 128 faster, where there are enough of them
-TOKENS_PER_PARAMETER = 20
+TOKENS_PER_PARAMETER = 20.0
 BASE_TOKENS, BASE_STEP_TOKENS, STEP_POWER = 11.2e9, 1 << 19, 0.383  # nanochat's d20, and how steps grow from there
 BASE_DIM = 768  # where the rates below are right
 RATES = Muon()
@@ -39,17 +39,21 @@ class Dialled:
         rows = {
             "depth": str(self.depth),
             "shape": f"{shape.num_layers} layers of width {shape.dim}, {shape.num_heads} heads, {shape.ffn_dim} inside",
-            "tokens": f"{self.tokens:,}, {TOKENS_PER_PARAMETER} for each weight of a matrix",
+            "tokens": f"{self.tokens:,}",
             "steps": f"{self.steps:,} of {self.accumulate} x {self.rows} rows",
             "rates": f"matrices {rates.rate:.3g}, embedding {rates.embedding_rate:.3g}, head {rates.head_rate:.3g}",
         }
         return "\n".join(f"{name:<7} {value}" for name, value in rows.items())
 
 
-def dial(depth: int, *, vocab_size: int, context_tokens: int, rows: int) -> Dialled:
+def dial(
+    depth: int, *, vocab_size: int, context_tokens: int, rows: int, tokens_per_parameter: float = TOKENS_PER_PARAMETER
+) -> Dialled:
     """What follows from a depth, for a vocabulary and rows of a length. `rows` is the most a micro-batch may hold."""
-    if depth < 1:
-        raise ConfigError(f"depth is {depth}; it must be at least 1")
+    if depth < 1 or tokens_per_parameter <= 0:
+        raise ConfigError(
+            f"depth is {depth} and tokens_per_parameter {tokens_per_parameter}; they must be at least 1, and above 0"
+        )
     dim = WIDTH * depth
     head_dim = WIDE_HEAD_DIM if dim >= WIDE and dim % WIDE_HEAD_DIM == 0 else HEAD_DIM
     heads = dim // head_dim
@@ -57,7 +61,7 @@ def dial(depth: int, *, vocab_size: int, context_tokens: int, rows: int) -> Dial
         style=Style.FAST, dim=dim, num_layers=depth, num_heads=heads, num_kv_heads=heads, ffn_dim=4 * dim
     )  # fmt: skip
     config = model_config(shape, vocab_size=vocab_size, context_tokens=context_tokens)
-    tokens = TOKENS_PER_PARAMETER * (count(config).blocks + vocab_size * dim)
+    tokens = math.ceil(tokens_per_parameter * (count(config).blocks + vocab_size * dim))
     wanted = BASE_STEP_TOKENS * (tokens / BASE_TOKENS) ** STEP_POWER
     step_rows = max(1, 1 << round(math.log2(wanted / context_tokens)))
     rows = min(rows, step_rows)

@@ -1,13 +1,14 @@
 """Pretrain a model from scratch: next tokens, masked tokens or corrupted spans. `model/` is a Hugging Face folder."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from lyceum.core import files
 from lyceum.core.device import seed_everything
 from lyceum.core.errors import ConfigError
+from lyceum.core.log import say
 from lyceum.core.run import Run
 from lyceum.data.masking import MaskedTokens, Unit
 from lyceum.data.spans import SpanCorruption
@@ -15,6 +16,7 @@ from lyceum.model.config import Architecture, ModelConfig
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
 from lyceum.recipes.courses import NextToken, Texts, open_course
+from lyceum.recipes.depth import dial
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.recipes.training import Lesson, report, train
@@ -47,6 +49,8 @@ class Config:
     held_out: float = 0.1  # share of the text that the model is judged by
     tokenizer: str | Vocabulary | None = None  # a Run or folder, or one to train first; none: one of the style's kind
     shape: Shape = Shape()
+    depth: int | None = None  # style fast: one dial that decides sizes, rates, rows and steps (recipes/depth.py)
+    tokens_per_parameter: float = 20.0  # to read, with a depth
     objective: NextToken | MaskedTokens | SpanCorruption = NextToken()
     context_tokens: int = 256  # of two stacks, the encoder's
     rows: int = 16  # a micro-batch
@@ -70,6 +74,10 @@ class Config:
                 f"pretrain has objective={type(self.objective).__name__} for shape.style={self.shape.style}, whose"
                 f" architecture is {architecture}; that learns from {fitting.__name__}: add --objective"
                 f" {fitting.__name__}"
+            )
+        if self.depth is not None and self.shape.style is not Style.FAST:
+            raise ConfigError(
+                f"pretrain has depth={self.depth} with shape.style={self.shape.style}; the dial is of style fast only"
             )
         if self.probe is not Probe.NONE and architecture is not Architecture.ENCODER:
             raise ConfigError(f"pretrain has probe={self.probe} for a {architecture}; only an encoder is probed")
@@ -116,12 +124,13 @@ def run(config: Config) -> Run:
     corpus = read_corpus(config.corpus)
     learnt, held_out = hold_out(corpus.documents, config.held_out)
     place, origin = _tokenizer(config)
+    words = Tokenizer.open(place)
+    config = dialled(config, vocab_size=words.vocab_size)
     name = Path(config.corpus).stem
     made = Run.create("pretrain", config, inputs=[origin, corpus.origin], name=name)
     if made.is_finished:
         return made
     with made.guarded():
-        words = Tokenizer.open(place)
         texts = Texts(
             run=made, words=words, learnt=learnt, held_out=held_out, rows=config.rows,
             context_tokens=config.context_tokens, seed=config.seed, sample_tokens=config.sample_tokens,
@@ -157,6 +166,19 @@ def run(config: Config) -> Run:
         report(made, told | took, samples=samples)
         made.finish(told | took)
     return made
+
+
+def dialled(config: Config, *, vocab_size: int) -> Config:
+    """The config with all that its depth decides; the same config if it has none."""
+    if config.depth is None:
+        return config
+    told = dial(
+        config.depth, vocab_size=vocab_size, context_tokens=config.context_tokens, rows=config.rows,
+        tokens_per_parameter=config.tokens_per_parameter,
+    )  # fmt: skip
+    say(told.table())
+    fit = replace(config.fit, steps=told.steps, accumulate=told.accumulate, optimizer=told.optimizer)
+    return replace(config, shape=told.shape, rows=told.rows, fit=fit)
 
 
 def model_config(

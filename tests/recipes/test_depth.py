@@ -38,5 +38,5 @@ def test_tokens_follow_the_weights_of_matrices() -> None:
 
 
 def test_no_depth_is_refused() -> None:
-    with pytest.raises(ConfigError, match="depth is 0"):
+    with pytest.raises(ConfigError, match="depth is 0 and"):
         dial(0, vocab_size=4096, context_tokens=256, rows=16)

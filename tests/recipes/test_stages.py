@@ -38,6 +38,24 @@ def born(tmp_path: Path) -> Run:
     )  # fmt: skip
 
 
+def test_a_depth_decides_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "play.txt").write_text(PLAY)
+    asked = dataclasses.replace(
+        pretrain.PRESETS["fast"], depth=1, tokens_per_parameter=0.05, context_tokens=32, sample_tokens=8, rows=4,
+        corpus=str(tmp_path / "play.txt"), tokenizer=BytePair(vocab_size=300), evaluate_every_steps=0,
+    )  # fmt: skip
+    run = pretrain.run(asked)
+    told = run.manifest.config
+    assert (told["shape"]["dim"], told["shape"]["num_layers"], told["shape"]["ffn_dim"]) == (64, 1, 256)
+    read = told["fit"]["steps"] * told["fit"]["accumulate"] * told["rows"] * 32
+    assert run.manifest.summary["tokens"] == read >= 0.05 * (12 * 64 * 64 + 300 * 64)
+    assert run.manifest.summary["bits_per_byte"] < 8.5
+    assert pretrain.run(asked).id == run.id
+    assert load(run.id).model.config.logit_cap == 15.0  # its folder is nanochat's
+    with pytest.raises(ConfigError, match="style fast only"):
+        dataclasses.replace(pretrain.PRESETS["tiny"], depth=2)
+
+
 def jsonl(path: Path, *rows: object) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
