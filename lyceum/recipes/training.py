@@ -49,7 +49,8 @@ def train(
     """Train and write `model/`. Gives the summary's part: what training took, and the plan beside it."""
     plan = plan_training(
         model.config, hardware=hardware(), rows=lesson.rows, context_tokens=lesson.context_tokens,
-        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps, accumulate=lesson.fit.accumulate, lora=adapter,
+        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps,
+        accumulate=lesson.fit.accumulate, lora=adapter,
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())
