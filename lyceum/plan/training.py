@@ -83,6 +83,8 @@ def plan_training(
     rows: int,
     context_tokens: int,
     steps: int,
+    input_tokens: int | None = None,
+    scored: float = 1.0,
     accumulate: int = 1,
     devices: int = 1,
     utilisation: float | None = None,
@@ -90,20 +92,29 @@ def plan_training(
     base: Scheme | None = None,
     rates: Rates | None = None,
 ) -> Plan:
-    """Plan `steps` updates, each over `accumulate` micro-batches of `rows` rows on every device. Makes no weights."""
+    """Plan `steps` updates, each over `accumulate` micro-batches of `rows` rows on every device. Makes no weights.
+
+    With two stacks the encoder reads `input_tokens` beside each row, as many as a row has if that is not said. Logits
+    are made at a share `scored` of a row's tokens.
+    """
+    inputs = (context_tokens if input_tokens is None else input_tokens) if config.num_encoder_layers else 0
     share = hardware.expected_utilisation if utilisation is None else utilisation
-    per_token = flops_per_token(config, context_tokens=context_tokens, lora=lora).training
+    per_token = flops_per_token(
+        config, context_tokens=context_tokens, input_tokens=inputs, scored=scored, lora=lora
+    ).training
     memory = training_memory(
         config,
         rows=rows,
         context_tokens=context_tokens,
+        input_tokens=inputs,
+        scored=scored,
         is_bfloat16=hardware.is_bfloat16,
         accumulate=accumulate,
         is_gpu=hardware.is_gpu,
         lora=lora,
         base=base,
     )
-    tokens_per_step = rows * context_tokens * accumulate * devices
+    tokens_per_step = rows * (context_tokens + inputs) * accumulate * devices
     cost = cost_of_flops(
         per_token * tokens_per_step * steps, hardware=hardware, utilisation=share, devices=devices, rates=rates
     )

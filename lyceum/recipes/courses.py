@@ -60,6 +60,15 @@ class Texts:
     sample_tokens: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowSize:
+    """Tokens of a row."""
+
+    tokens: int
+    input_tokens: int = 0  # read by an encoder beside it
+    scored: float = 1.0  # share of the tokens that scores are made for
+
+
 @runtime_checkable
 class Course(Protocol):
     """What one kind of pretraining learns from and how it is judged."""
@@ -73,8 +82,8 @@ class Course(Protocol):
         """What a step makes smaller."""
 
     @property
-    def row_tokens(self) -> int:
-        """Tokens read in each row, by both stacks if there are two."""
+    def row(self) -> RowSize:
+        """What is read in each row, for the plan."""
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
         """Figures on the held-out text, or on a part of it."""
@@ -101,7 +110,7 @@ class NextTokenCourse:
     """Rows of documents end to end, each closed by the end token."""
 
     def __init__(self, texts: Texts) -> None:
-        self.texts, self.objective, self.row_tokens = texts, next_token_loss, texts.context_tokens
+        self.texts, self.objective, self.row = texts, next_token_loss, RowSize(tokens=texts.context_tokens)
         end = list(texts.words.eos_ids[:1])
         documents = ([*texts.words.encode(document), *end] for document in texts.learnt if document)
         shard = _shard(texts, "tokens", documents)
@@ -131,7 +140,9 @@ class MaskedCourse:
     """The same rows, each document between the tokens that frame it, with some tokens masked."""
 
     def __init__(self, texts: Texts, masking: MaskedTokens) -> None:
-        self.texts, self.objective, self.row_tokens = texts, masked_token_loss, texts.context_tokens
+        self.texts, self.objective = texts, masked_token_loss
+        share = masking.count(texts.context_tokens) / texts.context_tokens
+        self.row = RowSize(tokens=texts.context_tokens, scored=share)
 
         def masked(shard: Shard, rows: int, seed: int) -> MaskedStream:
             stream = PackedStream(shard, rows=rows, context_tokens=texts.context_tokens, seed=seed)
@@ -169,7 +180,8 @@ class SpanCourse:
         start, ends, sentinels = texts.words.pad_id, texts.words.eos_ids, settings.sentinels
         if not ends:
             raise ConfigError("the tokenizer has no end token; span corruption needs one: learn a Unigram vocabulary")
-        self.texts, self.objective, self.row_tokens = texts, next_token_loss, sizes.inputs + sizes.targets + 1
+        self.texts, self.objective = texts, next_token_loss
+        self.row = RowSize(tokens=sizes.targets + 1, input_tokens=sizes.inputs)
         self.marks = torch.tensor([ends[0], *sentinels])
 
         def corrupted(shard: Shard, rows: int, seed: int) -> SpanStream:

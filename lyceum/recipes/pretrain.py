@@ -1,6 +1,5 @@
 """Pretrain a model from scratch: next tokens, masked tokens or corrupted spans. `model/` is a Hugging Face folder."""
 
-import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,13 +12,14 @@ from lyceum.core.run import Run
 from lyceum.data.masking import MaskedTokens, Unit
 from lyceum.data.spans import SpanCorruption
 from lyceum.model.config import Architecture, ModelConfig
+from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
 from lyceum.recipes.courses import NextToken, Texts, open_course
 from lyceum.recipes.depth import dial
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.recipes.texts import hold_out, read_corpus
-from lyceum.recipes.training import Lesson, report, train
+from lyceum.recipes.training import JUDGED, Lesson, report, train
 from lyceum.tokenizer.kinds import BytePair, Unigram, Vocabulary, WordPiece
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.train.loop import FitConfig
@@ -136,9 +136,8 @@ def run(config: Config) -> Run:
             context_tokens=config.context_tokens, seed=config.seed, sample_tokens=config.sample_tokens,
         )  # fmt: skip
         course = open_course(config.objective, texts)
-        seed_everything(config.seed)
-        model = shapes.fresh_model(config.shape.style, _model_config(config, words))
-        fresh = copy.deepcopy(model)
+        model = _fresh(config, words)
+        before = course.sample(model)
 
         def save(folder: Path) -> None:
             save_folder(model, folder)
@@ -153,16 +152,16 @@ def run(config: Config) -> Run:
 
         lesson = Lesson(
             source=course.source, objective=course.objective, fit=config.fit, rows=config.rows,
-            context_tokens=course.row_tokens,
+            context_tokens=course.row.tokens, input_tokens=course.row.input_tokens, scored=course.row.scored,
         )  # fmt: skip
         took = train(made, model, lesson, save_weights=save, hooks=[judge])
-        samples = {"before": course.sample(fresh), "after": course.sample(model)}
+        samples = {"before": before, "after": course.sample(model)}
         with made.write("samples.json") as file:
             files.write_json(file, samples)
         last = made.read_metrics()[-1]
-        told = {name: last[name] for name in course.judge(fresh, on_all=False)} | course.beside(model.config)
+        told = {name: last[name] for name in JUDGED if name in last} | course.beside(model.config)
         if config.probe is Probe.MOVIE_SENTIMENT:
-            told |= probes.movie_sentiment(words, {"pretrained": model, "fresh": fresh})
+            told |= probes.movie_sentiment(words, {"pretrained": model, "fresh": _fresh(config, words)})
         report(made, told | took, samples=samples)
         made.finish(told | took)
     return made
@@ -204,6 +203,12 @@ def vocabulary(config: Config) -> Vocabulary | str:
             return WordPiece(vocab_size=4096)
         case SpanCorruption():
             return Unigram(vocab_size=2048, sentinels=100)
+
+
+def _fresh(config: Config, words: Tokenizer) -> Transformer:
+    """The model before training, always the same one."""
+    seed_everything(config.seed)
+    return shapes.fresh_model(config.shape.style, _model_config(config, words))
 
 
 def _model_config(config: Config, words: Tokenizer) -> ModelConfig:

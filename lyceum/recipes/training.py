@@ -39,6 +39,8 @@ class Lesson:
     fit: FitConfig
     rows: int  # of a micro-batch, for the plan
     context_tokens: int
+    input_tokens: int = 0  # of an encoder beside each row, for the plan
+    scored: float = 1.0  # share of a row's tokens that scores are made for, for the plan
 
 
 def train(
@@ -48,7 +50,8 @@ def train(
     """Train and write `model/`. Gives the summary's part: what training took, and the plan beside it."""
     plan = plan_training(
         model.config, hardware=hardware(), rows=lesson.rows, context_tokens=lesson.context_tokens,
-        steps=lesson.fit.steps, accumulate=lesson.fit.accumulate, lora=adapter,
+        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps,
+        accumulate=lesson.fit.accumulate, lora=adapter,
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())

@@ -29,7 +29,7 @@ def batch_of(style: Style) -> Batch:
 
 
 def seen_from(style: Style, place: int) -> list[Tensor]:
-    """Whether the hidden state at `place` moves with each token: of the inputs first, if there are any; then the row."""
+    """Whether the hidden state at `place` moves with each token: of the inputs first, if there are any."""
     model, embedded = model_of(style), list[Tensor]()
     model.embedding.register_forward_hook(lambda module, args, out: embedded.append(out.retain_grad() or out))
     hidden = read(model, batch_of(style))[0, place]
