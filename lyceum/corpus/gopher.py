@@ -80,9 +80,7 @@ class GopherQuality:
             "bullet_lines": share(sums(begins, units.lines.bounds), lines),
             "ellipsis_lines": share(sums(closes, units.lines.bounds), lines),
             "lettered": share(sums(units.is_lettered, units.bounds), words),
-            "stop_words": sum(
-                (sums(units.hashes == stop, units.bounds) > 0 for stop in stops), np.zeros(len(words))
-            ),
+            "stop_words": sum((sums(units.hashes == stop, units.bounds) > 0 for stop in stops), np.zeros(len(words))),
         }
 
 

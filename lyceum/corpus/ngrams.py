@@ -72,7 +72,7 @@ def words(texts: Sequence[str]) -> Words:
     ends = places[1:][is_word[:-1]]
     bounds = np.searchsorted(starts, begins)
     shift = np.repeat(begins[:-1], np.diff(bounds))
-    hashes = hash_slices(folded.astype(np.uint64), starts, ends)
+    hashes = SliceHashes(folded.astype(np.uint64)).of(starts, ends)
     return Words(hashes=hashes, starts=starts - shift, ends=ends - shift, bounds=bounds)
 
 
@@ -83,7 +83,7 @@ def ngrams(found: Words, count: int) -> Ngrams:
     bounds = np.concatenate([[0], np.cumsum(grams)])
     first = np.arange(bounds[-1]) + np.repeat(found.bounds[:-1] - bounds[:-1], grams)
     last = first + np.repeat(np.minimum(per_text, count), grams)
-    return Ngrams(hashes=hash_slices(found.hashes, first, last), first=first, last=last, bounds=bounds)
+    return Ngrams(hashes=SliceHashes(found.hashes).of(first, last), first=first, last=last, bounds=bounds)
 
 
 def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator[tuple[int, Sequence[str]]]:
@@ -98,12 +98,17 @@ def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator
         yield begin, texts[begin:]
 
 
-def hash_slices(values: Hashes, starts: Places, ends: Places) -> Hashes:
-    """mix(Σ values[start + i] BASEⁱ) of each slice values[start:end], modulo 2⁶⁴."""
-    power, inverse = _powers(max(1 << len(values).bit_length(), 2 * CHUNK_CHARACTERS))
-    sums = np.zeros(len(values) + 1, dtype=np.uint64)
-    np.cumsum(values * power[: len(values)], out=sums[1:])
-    return mix((sums[ends] - sums[starts]) * inverse[starts])
+class SliceHashes:
+    """Hashes of any slices of a sequence: mix(Σ values[start + i] BASEⁱ) of each values[start:end], modulo 2⁶⁴."""
+
+    def __init__(self, values: Hashes) -> None:
+        power, self._inverse = _powers(max(1 << len(values).bit_length(), 2 * CHUNK_CHARACTERS))
+        self._sums = np.zeros(len(values) + 1, dtype=np.uint64)
+        np.cumsum(values * power[: len(values)], out=self._sums[1:])
+
+    def of(self, starts: Places, ends: Places) -> Hashes:
+        """(S,) one hash a slice."""
+        return mix((self._sums[ends] - self._sums[starts]) * self._inverse[starts])
 
 
 def mix(values: Hashes) -> Hashes:

@@ -25,7 +25,20 @@ class Personal(StrEnum):
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w+-]+(?:\.[\w+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}(?![\w-])")
 # Prefixes by which services mark their secrets, and whole private keys.
-KEY_PREFIXES = ("AKIA", "ASIA", "ghp_", "gho_", "github_pat_", "xoxb-", "xoxp-", "sk-", "sk_live_", "AIza", "hf_", "-----BEGIN")
+KEY_PREFIXES = (
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "xoxb-",
+    "xoxp-",
+    "sk-",
+    "sk_live_",
+    "AIza",
+    "hf_",
+    "-----BEGIN",
+)
 KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[po]_\w{36}\b|\bgithub_pat_\w{22,255}\b|\bxox[bp]-[\w-]{20,255}\b"

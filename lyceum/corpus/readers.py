@@ -102,7 +102,9 @@ def _arrow(path: Path, limits: Limits) -> Iterator[Found]:
             _check_column(table.schema)
             batches = map(table.get_batch, range(table.num_record_batches)) if is_file else table
             columns = (batch.column(TEXT) for batch in batches)
-            yield from _rows((column[at : at + ROWS] for column in columns for at in range(0, len(column), ROWS)), limits)
+            yield from _rows(
+                (column[at : at + ROWS] for column in columns for at in range(0, len(column), ROWS)), limits
+            )
     except (pa.ArrowException, OSError) as error:
         raise Refused("damaged", str(error).split("\n")[0]) from error
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyceum.corpus.units import Figures, Hashes, Index, Parts, RangeHash, Units, share, sums
+from lyceum.corpus.ngrams import Hashes, Places, SliceHashes
+from lyceum.corpus.units import Figures, Parts, Units, share, sums
 
 
 class Repetition:
@@ -17,11 +18,11 @@ class Repetition:
 
     def __init__(self, units: Units) -> None:
         self._units = units
-        self._ranges = RangeHash(units.own_hashes())
+        self._slices = SliceHashes(units.own_hashes())
 
     def of_parts(self, parts: Parts) -> tuple[Figures, Figures]:
         """(N,) share of the lines or paragraphs that stood before in the same text, and of their characters."""
-        is_repeated = ~_groups(self._ranges(parts.first, parts.end)).is_first
+        is_repeated = ~_groups(self._slices.of(parts.first, parts.end)).is_first
         lengths = self._units.part_lengths(parts)
         return (
             share(sums(is_repeated, parts.bounds), np.diff(parts.bounds)),
@@ -43,7 +44,7 @@ class Repetition:
         places = np.arange(len(units.starts))  # where a phrase may stand twice, growing
         for n in range(2, longest + 1):
             places = places[places + n <= text_end[places]]
-            groups = _groups(self._ranges(places, places + n))
+            groups = _groups(self._slices.of(places, places + n))
             shared = groups.counts > 1
             first, counts = places[groups.firsts[shared]], groups.counts[shared]
             top = _of_commonest(text_of[first], counts, counts * (running[first + n] - running[first]), len(total))
@@ -54,7 +55,7 @@ class Repetition:
             places = places[groups.is_shared]
 
 
-def _of_commonest(text_of: Index, counts: Index, characters: Index, num_texts: int) -> Figures:
+def _of_commonest(text_of: Places, counts: Places, characters: Places, num_texts: int) -> Figures:
     """(N,) characters of the group each text has most often; of equally common ones, the longest."""
     order = np.lexsort((characters, counts, text_of))
     figures = np.zeros(num_texts)
@@ -66,8 +67,8 @@ def _of_commonest(text_of: Index, counts: Index, characters: Index, num_texts: i
 class _Groups:
     """Places with equal hashes."""
 
-    firsts: Index  # the least place of each group
-    counts: Index  # its places
+    firsts: Places  # the least place of each group
+    counts: Places  # its places
     is_first: NDArray[np.bool_]  # (places,)
     is_shared: NDArray[np.bool_]  # (places,) whether another has the same hash
 

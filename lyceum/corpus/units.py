@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Index = NDArray[np.int64]
+from lyceum.corpus.ngrams import Hashes, Places, SliceHashes, mix
+
 Figures = NDArray[np.float64]
-Hashes = NDArray[np.uint64]
 
 SPACE, LETTER, TERMINAL, CLOSING = (np.uint8(bit) for bit in (1, 2, 4, 8))  # kinds of characters
 LAST_ASSIGNED = 0x33480  # no letter stands above this code point in Unicode 16
 # What ends a sentence: ASCII's, and the sentence ends of other scripts (Unicode's property Sentence_Terminal).
 CLOSING_MARKS = "\"'”’»)]"  # may follow the end of a sentence
 SENTENCE_ENDS = ".!?…。！？．｡।॥؟۔።፧፨‼‽⁇⁈⁉"
-BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 NEWLINE = 10
 
 
@@ -31,9 +30,9 @@ NEWLINE = 10
 class Parts:
     """Lines or paragraphs: part k is the words `first[k]` to `end[k]`, and `bounds[i]:bounds[i+1]` are text i's."""
 
-    first: Index
-    end: Index
-    bounds: Index  # (N + 1,)
+    first: Places
+    end: Places
+    bounds: Places  # (N + 1,)
 
 
 class Units:
@@ -46,34 +45,33 @@ class Units:
         is_inside = np.zeros(len(codes) + 1, np.int8)
         is_inside[1:] = (kinds & SPACE) == 0
         steps = np.diff(is_inside)
-        self.starts: Index = np.flatnonzero(steps == 1)  # (W,) of words, in characters
-        self.ends: Index = np.flatnonzero(steps == -1)
-        self.lengths: Index = self.ends - self.starts
+        self.starts: Places = np.flatnonzero(steps == 1)  # (W,) of words, in characters
+        self.ends: Places = np.flatnonzero(steps == -1)
+        self.lengths: Places = self.ends - self.starts
         offsets = np.cumsum([0, *(len(text) + 1 for text in texts)])
-        self.bounds: Index = np.searchsorted(self.starts, offsets)  # (N + 1,) in words
+        self.bounds: Places = np.searchsorted(self.starts, offsets)  # (N + 1,) in words
         self.lines, self.paragraphs = self._parts(np.flatnonzero(codes == NEWLINE))
-        self.hashes = _mixed(RangeHash(codes)(self.starts, self.ends))  # (W,) equal for equal words
+        self.hashes = SliceHashes(codes.astype(np.uint64)).of(self.starts, self.ends)  # (W,) equal for equal words
         self.is_lettered = _any_in(kinds, LETTER, self.starts)
         last = kinds[self.ends - 1]
         before = kinds[np.maximum(self.ends - 2, self.starts)]
         self.ends_sentence = ((last & TERMINAL) | ((last & CLOSING) >> np.uint8(1) & before)) != 0  # (W,)
 
     @property
-    def num_words(self) -> Index:
+    def num_words(self) -> Places:
         """(N,) words of each text."""
         return np.diff(self.bounds)
 
-    def part_lengths(self, parts: Parts) -> Index:
+    def part_lengths(self, parts: Parts) -> Places:
         """(parts,) characters from the first of a part's words to the end of its last."""
         return self.ends[parts.end - 1] - self.starts[parts.first]
 
     def own_hashes(self) -> Hashes:
         """(W,) equal for equal words of the same text only."""
-        seeds = _mixed(np.arange(1, len(self.bounds), dtype=np.uint64) * np.uint64(BASE))
-        own: Hashes = _mixed(self.hashes ^ np.repeat(seeds, self.num_words))
-        return own
+        seeds = mix(np.arange(1, len(self.bounds), dtype=np.uint64))
+        return mix(self.hashes ^ np.repeat(seeds, self.num_words))
 
-    def _parts(self, newlines: Index) -> tuple[Parts, Parts]:
+    def _parts(self, newlines: Places) -> tuple[Parts, Parts]:
         """Lines and paragraphs, from the places of line ends; every text is closed by one."""
         ends = np.searchsorted(self.starts, newlines)  # words before each line end
         firsts = np.concatenate([[0], ends[:-1]])
@@ -88,24 +86,7 @@ class Units:
         return Parts(first, end, bounds), paragraphs
 
 
-class RangeHash:
-    """Hashes of any ranges of a sequence, equal for equal ranges: polynomials modulo 2^64 from prefix sums.
-
-    Source: Karp & Rabin 1987, "Efficient randomized pattern-matching algorithms".
-    """
-
-    def __init__(self, values: NDArray[np.unsignedinteger]) -> None:
-        powers, self._inverses = _powers(1 << max(16, len(values).bit_length()))
-        self._sums = np.zeros(len(values) + 1, np.uint64)
-        np.cumsum((values.astype(np.uint64) + np.uint64(1)) * powers[: len(values)], out=self._sums[1:])
-
-    def __call__(self, first: Index, end: Index) -> Hashes:
-        """One hash a range `first[k]:end[k]`."""
-        hashes: Hashes = (self._sums[end] - self._sums[first]) * self._inverses[first]
-        return hashes
-
-
-def sums(values: NDArray[np.generic], bounds: Index) -> Figures:
+def sums(values: NDArray[np.generic], bounds: Places) -> Figures:
     """The sum over each stretch `bounds[i]:bounds[i+1]`, 0 for an empty one: `sums([1, 2, 3], [0, 2, 2, 3]) -> [3, 0, 3]`."""
     running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
     return np.diff(running[bounds]).astype(np.float64)
@@ -116,30 +97,12 @@ def share(part: Figures, whole: NDArray[np.number]) -> Figures:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def _any_in(kinds: NDArray[np.uint8], kind: np.uint8, starts: Index) -> NDArray[np.bool_]:
+def _any_in(kinds: NDArray[np.uint8], kind: np.uint8, starts: Places) -> NDArray[np.bool_]:
     """Whether a word has a character of that kind; the white space after it has none."""
     if not len(starts):
         return np.zeros(0, np.bool_)
     found: NDArray[np.bool_] = (np.bitwise_or.reduceat(kinds, starts) & kind) != 0
     return found
-
-
-def _mixed(hashes: Hashes) -> Hashes:
-    """Scrambled one to one, so that sums of hashes follow no pattern (the finalizer of MurmurHash3)."""
-    hashes = (hashes ^ (hashes >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    mixed: Hashes = (hashes ^ (hashes >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return mixed ^ (mixed >> np.uint64(33))
-
-
-@functools.lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """BASE^0, BASE^1, … modulo 2^64 and their inverses."""
-    made = []
-    for factor in (BASE, pow(BASE, -1, 2**64)):
-        factors = np.full(count, factor, np.uint64)
-        factors[0] = 1
-        made.append(np.cumprod(factors, dtype=np.uint64))
-    return made[0], made[1]
 
 
 @functools.cache
