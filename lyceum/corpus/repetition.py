@@ -50,17 +50,16 @@ class Repetition:
             top = _of_commonest(text_of[first], counts, counts * (running[first + n] - running[first]), len(total))
             again = places[~groups.is_first]
             until = np.minimum(again + n, np.append(again[1:], len(units.starts)))  # where the next one begins
-            repeated = np.bincount(text_of[again], running[until] - running[again], len(total))
+            repeated = np.bincount(text_of[again], running[until] - running[again], len(total)).astype(np.float64)
             yield n, share(top, total), share(repeated, total)
             places = places[groups.is_shared]
 
 
 def _of_commonest(text_of: Places, counts: Places, characters: Places, num_texts: int) -> Figures:
     """(N,) characters of the group each text has most often; of equally common ones, the longest."""
-    order = np.lexsort((characters, counts, text_of))
-    figures = np.zeros(num_texts)
-    figures[text_of[order]] = characters[order]  # the last one written is the commonest
-    return figures
+    best = np.zeros(num_texts, np.int64)
+    np.maximum.at(best, text_of, counts << 32 | characters)
+    return (best & 0xFFFFFFFF).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

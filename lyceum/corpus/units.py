@@ -87,7 +87,7 @@ class Units:
 
 
 def sums(values: NDArray[np.generic], bounds: Places) -> Figures:
-    """The sum over each stretch `bounds[i]:bounds[i+1]`, 0 for an empty one: `sums([1, 2, 3], [0, 2, 2, 3]) -> [3, 0, 3]`."""
+    """The sum over each stretch `bounds[i]:bounds[i+1]`: `sums([1, 2, 3], [0, 2, 2, 3]) -> [3, 0, 3]`."""
     running = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
     return np.diff(running[bounds]).astype(np.float64)
 

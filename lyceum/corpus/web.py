@@ -33,7 +33,7 @@ def main_text(page: bytes) -> str:
     """The text of a page without what surrounds it; Refused when its bytes are no text in the encoding it names."""
     if b"\0" in page[:1024] and not page.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Refused("binary, not text", f"byte 0 at {page.index(0)}")
-    html = bytes_to_str(page, detect_encoding(page, from_html_meta=True))
+    html = bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8")
     if (unreadable := html.count("�")) > MOST_UNREADABLE * len(html):
         raise Refused("bad encoding", f"{unreadable} of {len(html)} characters cannot be read")
     text: str = extract_plain_text(html, main_content=True, preserve_formatting=True, alt_texts=False)

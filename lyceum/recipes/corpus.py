@@ -6,9 +6,9 @@ A killed job is taken up by the same command; its documents are the same bytes t
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def _input_bytes(tasks: Sequence[Sequence[InputFile]]) -> int:
 
 
 def _benchmarks(made: Run, names: Sequence[str]) -> Path:
-    """The texts of benchmarks, written where the workers find them. ConfigError names the nearest of those there are."""
+    """The texts of benchmarks, written where the workers find them; ConfigError names the nearest name there is."""
     folder = sources.fetch("benchmarks")
     known = readers.benchmark_names(folder)
     texts = {}
