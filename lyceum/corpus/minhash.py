@@ -40,7 +40,8 @@ class MinHash:
         return 1.0 - (1.0 - similarity**self.rows) ** self.bands
 
     def signatures(self, texts: Sequence[str]) -> NDArray[np.uint32]:
-        """(N, R): for each hash function its least value over the text's n-grams; all ones for a text without a word.
+        """(N, R): for each hash function its least value over the text's n-grams; all ones for a text without a word,
+        so that such texts are copies of one another.
 
         Follows from the set of n-grams alone: not from their order, the other texts, the process or the machine.
         """

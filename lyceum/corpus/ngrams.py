@@ -26,9 +26,11 @@ UNSPACED = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
+LAST_LETTER = 0x3FFFF  # what comes after has no letters: variants of glyphs, and characters of private use
 ALONE = 1 << 31  # marks a character that is a word by itself
 BASE = 0x9E3779B97F4A7C15  # of the polynomial; odd, so it has an inverse
 CHUNK_CHARACTERS = 1 << 16  # texts hashed together: what is made of them stays in the processor's caches
+CHUNK_SLICES = 1 << 14  # of a long text, hashed together
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -72,7 +74,7 @@ def words(texts: Sequence[str]) -> Words:
     ends = places[1:][is_word[:-1]]
     bounds = np.searchsorted(starts, begins)
     shift = np.repeat(begins[:-1], np.diff(bounds))
-    hashes = SliceHashes(folded.astype(np.uint64)).of(starts, ends)
+    hashes = hash_slices(folded, starts, ends)
     return Words(hashes=hashes, starts=starts - shift, ends=ends - shift, bounds=bounds)
 
 
@@ -83,11 +85,14 @@ def ngrams(found: Words, count: int) -> Ngrams:
     bounds = np.concatenate([[0], np.cumsum(grams)])
     first = np.arange(bounds[-1]) + np.repeat(found.bounds[:-1] - bounds[:-1], grams)
     last = first + np.repeat(np.minimum(per_text, count), grams)
-    return Ngrams(hashes=SliceHashes(found.hashes).of(first, last), first=first, last=last, bounds=bounds)
+    return Ngrams(hashes=hash_slices(found.hashes, first, last), first=first, last=last, bounds=bounds)
 
 
 def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator[tuple[int, Sequence[str]]]:
-    """Neighbouring texts of about `characters` together, with the number of the first; a longer text comes alone."""
+    """Neighbouring texts of up to `characters` together, with the number of the first; a longer text comes alone.
+
+    A long text takes about 30 bytes of memory a character while its words are hashed.
+    """
     begin, room = 0, characters
     for number, text in enumerate(texts):
         if number > begin and len(text) > room:
@@ -98,17 +103,18 @@ def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator
         yield begin, texts[begin:]
 
 
-class SliceHashes:
-    """Hashes of any slices of a sequence: mix(Σ values[start + i] BASEⁱ) of each values[start:end], modulo 2⁶⁴."""
-
-    def __init__(self, values: Hashes) -> None:
-        power, self._inverse = _powers(max(1 << len(values).bit_length(), 2 * CHUNK_CHARACTERS))
-        self._sums = np.zeros(len(values) + 1, dtype=np.uint64)
-        np.cumsum(values * power[: len(values)], out=self._sums[1:])
-
-    def of(self, starts: Places, ends: Places) -> Hashes:
-        """(S,) one hash a slice."""
-        return mix((self._sums[ends] - self._sums[starts]) * self._inverse[starts])
+def hash_slices(values: NDArray[np.unsignedinteger], starts: Places, ends: Places) -> Hashes:
+    """mix(Σ values[start + i] BASEⁱ) of each slice values[start:end], modulo 2⁶⁴; the slices in the order of starts."""
+    hashes = np.empty(len(starts), dtype=np.uint64)
+    for at in range(0, len(starts), CHUNK_SLICES):
+        origin = starts[at]
+        first, last = starts[at : at + CHUNK_SLICES] - origin, ends[at : at + CHUNK_SLICES] - origin
+        part = values[origin : origin + last.max()]
+        power, inverse = _powers(max(1 << len(part).bit_length(), 2 * CHUNK_CHARACTERS))
+        sums = np.zeros(len(part) + 1, dtype=np.uint64)
+        np.cumsum(part * power[: len(part)], out=sums[1:])
+        hashes[at : at + CHUNK_SLICES] = (sums[last] - sums[first]) * inverse[first]
+    return mix(hashes)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -118,9 +124,9 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """BASEⁱ and BASE⁻ⁱ for i below `count`: a table for each size of chunk, and some for the last longer texts."""
+    """BASEⁱ and BASE⁻ⁱ for i below `count`: one table for all, but where a word is longer than a chunk."""
     both = np.full((2, count), BASE, dtype=np.uint64)
     both[1] = pow(BASE, -1, 1 << 64)
     both[:, 0] = 1
@@ -132,7 +138,8 @@ def _powers(count: int) -> tuple[Hashes, Hashes]:
 def _folding() -> NDArray[np.uint32]:
     """For every code point its lower case if it may stand in a word, marked if it does so alone, else 0."""
     folding = np.arange(0x110000, dtype=np.uint32)
-    for code in range(0x10000):
+    folding[LAST_LETTER + 1 :] = 0
+    for code in range(LAST_LETTER + 1):
         character = chr(code)
         lower = character.lower()
         is_in_word = unicodedata.category(character)[0] in "LMN"

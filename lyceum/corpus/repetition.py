@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyceum.corpus.ngrams import Hashes, Places, SliceHashes
+from lyceum.corpus.ngrams import Hashes, Places, hash_slices
 from lyceum.corpus.units import Figures, Parts, Units, share, sums
 
 
@@ -18,11 +18,11 @@ class Repetition:
 
     def __init__(self, units: Units) -> None:
         self._units = units
-        self._slices = SliceHashes(units.own_hashes())
+        self._words = units.own_hashes()
 
     def of_parts(self, parts: Parts) -> tuple[Figures, Figures]:
         """(N,) share of the lines or paragraphs that stood before in the same text, and of their characters."""
-        is_repeated = ~_groups(self._slices.of(parts.first, parts.end)).is_first
+        is_repeated = ~_groups(hash_slices(self._words, parts.first, parts.end)).is_first
         lengths = self._units.part_lengths(parts)
         return (
             share(sums(is_repeated, parts.bounds), np.diff(parts.bounds)),
@@ -44,7 +44,7 @@ class Repetition:
         places = np.arange(len(units.starts))  # where a phrase may stand twice, growing
         for n in range(2, longest + 1):
             places = places[places + n <= text_end[places]]
-            groups = _groups(self._slices.of(places, places + n))
+            groups = _groups(hash_slices(self._words, places, places + n))
             shared = groups.counts > 1
             first, counts = places[groups.firsts[shared]], groups.counts[shared]
             top = _of_commonest(text_of[first], counts, counts * (running[first + n] - running[first]), len(total))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyceum.corpus.ngrams import Hashes, Places, SliceHashes, mix
+from lyceum.corpus.ngrams import Hashes, Places, hash_slices, mix
 
 Figures = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Units:
         offsets = np.cumsum([0, *(len(text) + 1 for text in texts)])
         self.bounds: Places = np.searchsorted(self.starts, offsets)  # (N + 1,) in words
         self.lines, self.paragraphs = self._parts(np.flatnonzero(codes == NEWLINE))
-        self.hashes = SliceHashes(codes.astype(np.uint64)).of(self.starts, self.ends)  # (W,) equal for equal words
+        self.hashes = hash_slices(codes, self.starts, self.ends)  # (W,) equal for equal words
         self.is_lettered = _any_in(kinds, LETTER, self.starts)
         last = kinds[self.ends - 1]
         before = kinds[np.maximum(self.ends - 2, self.starts)]

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from lyceum.corpus.ngrams import BASE, UNSPACED
+from lyceum.corpus.ngrams import BASE, LAST_LETTER, UNSPACED
 
 ROOT = Path(__file__).parent.parent.parent
 ONES = (1 << 64) - 1
@@ -27,10 +27,10 @@ def words(text: str) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
     is_open = False
     for place, character in enumerate(text):
-        if ord(character) <= 0xFFFF and unicodedata.category(character)[0] not in "LMN":
+        if ord(character) > LAST_LETTER or unicodedata.category(character)[0] not in "LMN":
             is_open = False
             continue
-        lower = character.lower() if ord(character) <= 0xFFFF and len(character.lower()) == 1 else character
+        lower = character.lower() if len(character.lower()) == 1 else character
         is_alone = any(start <= ord(character) <= end for start, end in UNSPACED)
         if is_open and not is_alone:
             word, start, _ = found.pop()

@@ -44,6 +44,7 @@ def test_a_text_is_hashed_the_same_alone_and_in_company(texts: list[str]) -> Non
         ("a b c", "c b a", False),
         ("中文字", "中 文 字", True),
         ("中文字", "中文学", False),
+        ("well done🙂!", "Well 🎉 done", True),
         ("हिन्दी भाषा", "हिन्दी, भाषा", True),
     ],
 )

@@ -175,7 +175,9 @@ def test_figures_of_real_pages_equal_those_of_plain_python() -> None:
     check(PAGES)
 
 
-@given(st.lists(st.text(st.sampled_from("ab# \n\t.…-•\u00a0\u3000é漢1\")\x0b\x85"), max_size=60), min_size=1, max_size=5))
+@given(
+    st.lists(st.text(st.sampled_from('ab# \n\t.…-•\u00a0\u3000é漢1")\x0b\x85'), max_size=60), min_size=1, max_size=5)
+)
 def test_figures_of_any_text_equal_those_of_plain_python(texts: list[str]) -> None:
     check(texts)
 
