@@ -78,7 +78,7 @@ def _jsonl(path: Path, limits: Limits) -> Iterator[Found]:
 def _warc(path: Path, limits: Limits) -> Iterator[Found]:
     with open_bytes(path, limits) as file:
         for page in web.pages(file, limits):
-            yield page.place, page.refused or _bounded(web.main_text, page.content, limits), len(page.content)
+            yield page.address, page.refused or _bounded(web.main_text, page.content, limits), len(page.content)
 
 
 def _parquet(path: Path, limits: Limits) -> Iterator[Found]:

@@ -202,7 +202,14 @@ def test_the_first_rule_in_order_is_told() -> None:
 
 
 def test_lines_that_are_no_sentences_go() -> None:
-    text = "Menu\nThis line is a whole sentence.[3]\n\nPlease enable JavaScript to read this.\nOnly four words here.\nNot ended with a mark"
+    text = in_lines(
+        "Menu",
+        "This line is a whole sentence.[3]",
+        "",
+        "Please enable JavaScript to read this.",
+        "Only four words here.",
+        "Not ended with a mark",
+    )
     assert C4Lines().keep(text) == "This line is a whole sentence."
     without_mark = C4Lines(must_end=False, least_words=3).keep(text)
     assert without_mark == "This line is a whole sentence.\n\nOnly four words here.\nNot ended with a mark"
@@ -210,7 +217,7 @@ def test_lines_that_are_no_sentences_go() -> None:
 
 
 def test_bounds_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="fineweb.most_short_lines is 1.5; it is a share"):
+    with pytest.raises(ConfigError, match=r"fineweb\.most_short_lines is 1\.5; it is a share"):
         FineWeb(most_short_lines=1.5)
     with pytest.raises(ConfigError, match="least_stop_words is 3 and stop_words has 2"):
         GopherQuality(stop_words=("der", "die"), least_stop_words=3)
