@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lyceum.core.errors import ConfigError
 
-BUFFER_BYTES = 1 << 16  # a megabyte at once takes fresh memory each time, and five times as long
+BUFFER_BYTES = 1 << 16  # a megabyte at once comes in fresh memory each time and takes twice as long
 SUSPECT_BYTES = 1 << 26  # what unpacks to less is no bomb, whatever its ratio
 
 

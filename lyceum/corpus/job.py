@@ -10,6 +10,7 @@ processes worked.
 """
 
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def clean(job: Job, task: int) -> float:
         for name, parts in keys.items():
             if parts:
                 np.save(folder / f"{name}.npy", np.concatenate(parts))
-        files.write_json(folder / "tally.json", to_json(tally))
+        (folder / "tally.json").write_text(json.dumps(to_json(tally), indent=2), encoding="utf-8")
     return time.perf_counter() - started
 
 

@@ -23,7 +23,7 @@ class Personal(StrEnum):
 
 
 # "++" never goes back over what it took, and what follows is bounded: no text can make these slow.
-EMAIL = re.compile(r"(?<![\w.+-])[\w+-]++(?:\.[\w+-]++)*+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w-])")
+EMAIL = re.compile(r"(?<![\w.+-])[\w+-]++(?:\.[\w+-]++)*+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w+@-])")
 KEY_PREFIXES = ("AKIA", "ASIA", "gh", "github_pat_", "xox", "sk-", "sk_live_", "AIza", "hf_", "-----BEGIN")
 KEY = re.compile(
     r"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----[A-Za-z0-9+/=\s]++-----END (?:[A-Z]+ ){0,2}PRIVATE KEY-----"
@@ -37,7 +37,7 @@ NUMBER = re.compile(
     r"(?P<ip>\d{1,3}(?:\.\d{1,3}){3})"
     r"|(?P<card>[3-6]\d{12,18}|[3-6]\d{3}(?:[ -]\d{4}){3}|3[47]\d\d[ -]\d{6}[ -]\d{5})"
     r"|(?P<phone>\+\d{1,3}(?:[ .()-]{0,2}\d{1,4}){2,6}|(?:\+?1[ .-])?(?:\(\d{3}\) ?\d{3}[ .-]|\d{3}[.-]\d{3}[.-])\d{4})"
-    r")(?![\w-]|\.\d)"
+    r")(?![\w+-]|\.\d)"
 )
 PHONE_DIGITS = range(8, 16)
 
