@@ -32,12 +32,13 @@ KEY = re.compile(
 )
 IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]*+:)[0-9A-Fa-f:]{3,39}(?![\w:.])")
 RUN = re.compile(r"[\d+(][\d ().+-]{6,}")  # where numbers may be; NUMBER looks into it
+# An opening bracket begins a number behind anything, the rest only where no other number or word goes before.
 NUMBER = re.compile(
-    r"(?<![\w.-])(?:"
-    r"(?P<ip>\d{1,3}(?:\.\d{1,3}){3})"
+    r"(?:(?<![\w.-])(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})"
     r"|(?P<card>[3-6]\d{12,18}|[3-6]\d{3}(?:[ -]\d{4}){3}|3[47]\d\d[ -]\d{6}[ -]\d{5})"
-    r"|(?P<phone>\+\d{1,3}(?:[ .()-]{0,2}\d{1,4}){2,6}|(?:\+?1[ .-])?(?:\(\d{3}\) ?\d{3}[ .-]|\d{3}[.-]\d{3}[.-])\d{4})"
-    r")(?![\w+-]|\.\d)"
+    r"|\+\d{1,3}(?:[ .()-]{0,2}\d{1,4}){2,6}|(?:\+?1[ .-])?(?:\(\d{3}\) ?\d{3}[ .-]|\d{3}[.-]\d{3}[.-])\d{4})"
+    r"|\(\d{3}\) ?\d{3}[ .-]\d{4})"
+    r"(?![\w+-]|\.\d)"
 )
 PHONE_DIGITS = range(8, 16)
 
