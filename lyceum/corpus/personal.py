@@ -24,12 +24,13 @@ class Personal(StrEnum):
 
 # "++" never goes back over what it took, and what follows is bounded: no text can make these slow.
 EMAIL = re.compile(r"(?<![\w.+-])[\w+-]++(?:\.[\w+-]++)*+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w+@-])")
-KEY_PREFIXES = ("AKIA", "ASIA", "gh", "github_pat_", "xox", "sk-", "sk_live_", "AIza", "hf_", "-----BEGIN")
+KEY_PREFIXES = re.compile(r"AKIA|ASIA|gh[pousr]_|github_pat_|xox[abp]-|sk[-_]|AIza|hf_|-----BEGIN")
 KEY = re.compile(
     r"-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY-----[A-Za-z0-9+/=\s]++-----END (?:[A-Z]+ ){0,2}PRIVATE KEY-----"
     r"|\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_\w{36}|github_pat_\w{22,255}|xox[abp]-[\w-]{20,255}"
     r"|sk-[\w-]{32,255}|sk_live_\w{24,255}|AIza[\w-]{35}|hf_[A-Za-z0-9]{34})\b"
 )
+COLONS = re.compile(r":(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]|:[0-9A-Fa-f]{1,4}(?!\w))")  # every IPv6 address has one
 IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]*+:)[0-9A-Fa-f:]{3,39}(?![\w:.])")
 RUN = re.compile(r"[\d+(][\d ().+-]{6,}")  # where numbers may be; NUMBER looks into it
 # An opening bracket begins a number behind anything, the rest only where no other number or word goes before.
@@ -65,11 +66,11 @@ class Redaction:
             cleared = NUMBER.sub(lambda match: told(_number(match), match), before + run[0] + behind)
             return cleared[len(before) : len(cleared) - len(behind)]
 
-        if any(prefix in text for prefix in KEY_PREFIXES):
+        if KEY_PREFIXES.search(text):
             text = KEY.sub(lambda match: told(Personal.KEY, match), text)
         if "@" in text:
             text = EMAIL.sub(lambda match: told(Personal.EMAIL, match), text)
-        if text.count(":") > 1:
+        if COLONS.search(text):
             text = IPV6.sub(lambda match: told(Personal.IP if _is_public(match[0]) else None, match), text)
         return RUN.sub(numbers, text), found
 
