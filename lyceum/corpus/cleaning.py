@@ -35,9 +35,9 @@ class Cleaning:
     redaction: Redaction | None = Redaction()
 
     def rules(self) -> tuple[Rule, ...]:
-        """Every rule in the order in which documents meet it."""
+        """Every rule in the order in which documents meet it; about benchmarks, see `Job.rules`."""
         language = self.languages and (
-            Rule(name=OTHER, figure="probability of another language", source=SOURCE),
+            Rule(name=OTHER, figure=f"language but {', '.join(self.languages.keep)}", source=SOURCE),
             Rule(name=UNSURE, figure="probability", source=SOURCE, least=self.languages.least_probability),
         )
         families = [rule for family in (*self.on_whole_texts, *self.on_cut_texts) for rule in family.rules()]
@@ -45,7 +45,6 @@ class Cleaning:
             Rule(name=EMPTY, figure="words", source="a document has a word", least=1),
             *(language or ()),
             *families,
-            Rule(name=CONTAMINATED, figure="passages", source="GPT-3, arXiv:2005.14165, appendix C", most=0),
         )
 
     @property

@@ -24,7 +24,7 @@ from lyceum.core.config import from_json, to_json
 from lyceum.core.log import Progress
 from lyceum.corpus import exact, near, storage
 from lyceum.corpus.bounded import Limits, SetAside
-from lyceum.corpus.cleaning import BATCH_CHARACTERS, Cleaner, Cleaning
+from lyceum.corpus.cleaning import BATCH_CHARACTERS, CONTAMINATED, Cleaner, Cleaning
 from lyceum.corpus.contamination import Contamination
 from lyceum.corpus.document import Document
 from lyceum.corpus.inputs import InputFile
@@ -77,11 +77,11 @@ class Job:
 
     def rules(self) -> tuple[Rule, ...]:
         """Every rule a document may be dropped by, in order."""
-        return (
-            *self.cleaning.rules(),
-            Rule(name=EXACT, figure="copies", source="equal but for white space", most=1),
-            Rule(name=NEAR, figure="copies", source="MinHash, Broder 1997; FineWeb, arXiv:2406.17557", most=1),
-        )
+        passages = Rule(name=CONTAMINATED, figure="passages", source="GPT-3, arXiv:2005.14165, appendix C", most=0)
+        same = Rule(name=EXACT, figure="copies", source="equal but for white space", most=1)
+        like = Rule(name=NEAR, figure="copies", source="MinHash, Broder 1997; FineWeb, arXiv:2406.17557", most=1)
+        of_copies = {Duplicates.KEEP: (), Duplicates.EXACT: (same,), Duplicates.NEAR: (same, like)}[self.duplicates]
+        return (*self.cleaning.rules(), *([passages] if self.benchmarks else []), *of_copies)
 
 
 def run(job: Job, *, workers: int, tell: Callable[[str, int, float], None]) -> None:

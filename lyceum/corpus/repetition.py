@@ -51,7 +51,7 @@ class Repetition:
             again = places[~groups.is_first]
             until = np.minimum(again + n, np.append(again[1:], len(units.starts)))  # where the next one begins
             repeated = np.bincount(text_of[again], running[until] - running[again], len(total)).astype(np.float64)
-            yield n, share(top, total), share(repeated, total)
+            yield n, np.minimum(share(top, total), 1), share(repeated, total)  # a phrase may overlap itself
             places = places[groups.is_shared]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from math import isfinite
 
 from lyceum.core.log import duration, quantity
 from lyceum.core.report import Page
@@ -90,10 +91,11 @@ def _rules(page: Page, tally: Tally, rules: Sequence[Rule]) -> None:
 
 
 def bound(rule: Rule) -> str:
-    """What a document must measure to stay: "words >= 50"."""
-    least = f"{rule.figure} ≥ {rule.least:g}" if rule.least > float("-inf") else ""
-    most = f"{rule.figure} ≤ {rule.most:g}" if rule.most < float("inf") else ""
-    return " and ".join(filter(None, (least, most))) or f"no {rule.figure}"
+    """What a document must measure to stay: "words ≥ 50"."""
+    figure = rule.figure.replace("_", " ")
+    least = f"{figure} ≥ {rule.least:g}" if isfinite(rule.least) else ""
+    most = f"{figure} ≤ {rule.most:g}" if isfinite(rule.most) else ""
+    return " and ".join(filter(None, (least, most))) or f"no {figure}"
 
 
 def _set_aside(page: Page, tally: Tally) -> None:

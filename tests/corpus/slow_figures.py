@@ -77,7 +77,7 @@ def repetition(text: str) -> dict[str, float]:
         counts = Counter(grams)
         size = {gram: sum(len(word) + 1 for word in gram) for gram in counts}
         top = max(((count, size[gram]) for gram, count in counts.items() if count > 1), default=(0, 0))
-        figures[f"top_{n}_gram"] = ratio(top[0] * top[1], total)
+        figures[f"top_{n}_gram"] = min(1, ratio(top[0] * top[1], total))
         covered: set[int] = set()
         seen: set[tuple[str, ...]] = set()
         for i, gram in enumerate(grams):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lyceum.core.errors import ConfigError
 from lyceum.corpus.c4 import C4, C4Lines
-from lyceum.corpus.cleaning import CONTAMINATED, EMPTY, Cleaning
+from lyceum.corpus.cleaning import EMPTY, Cleaning
 from lyceum.corpus.fineweb import FineWeb
 from lyceum.corpus.gopher import GopherQuality, GopherRepetition
 from lyceum.corpus.language import OTHER, UNSURE
@@ -23,7 +23,7 @@ from tests.corpus import slow_figures
 
 PAGES = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))]
 SYLLABLES = ["".join(pair) for pair in product("bdfgklmnprst", "aeiou")]
-ELSEWHERE = {EMPTY, CONTAMINATED, OTHER, UNSURE}  # in test_cleaning.py; the rules about copies are in test_job.py
+ELSEWHERE = {EMPTY, OTHER, UNSURE}  # in test_cleaning.py, with passages of benchmarks; copies are in test_job.py
 
 
 def distinct(count: int, *, letters: int = 6) -> list[str]:

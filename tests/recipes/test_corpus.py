@@ -62,7 +62,7 @@ def test_the_page_tells_rules_examples_and_what_was_set_aside(web: Path, capsys:
     page = (run.directory / "report.html").read_text(encoding="utf-8")
     for said in (
         "Where the documents went", "gopher_few_words", "words ≥ 50", "Gopher, arXiv:2112.11446", "web/page.html",
-        "Set aside unread", "web/poison.txt", "Languages", "Time", "language_other",
+        "Set aside unread", "web/poison.txt", "Languages", "Time", "no language but en", "top 2 gram ≤ 0.2",
     ):  # fmt: skip
         assert said in page, said
     assert not (run.directory / "work").exists()
