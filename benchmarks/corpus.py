@@ -240,7 +240,7 @@ def growth(crawl: Sequence[tuple[Path, int]], gigabytes: Sequence[float], folder
             if size < gigabyte * 1e9:
                 taken.append(path)
                 size += num_bytes
-        work = Job(folder=folder / f"{gigabyte}", tasks=split(taken, task_bytes=1), cleaning=Cleaning())
+        work = Job(folder=folder / f"{gigabyte}", tasks=split(taken, task_bytes=SHARD_BYTES), cleaning=Cleaning())
         seconds = {"clean": 0.0, "copies": 0.0, "write": 0.0}
 
         def tell(phase: str, task: int, took: float, seconds: dict[str, float] = seconds) -> None:

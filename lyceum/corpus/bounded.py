@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 
@@ -58,7 +57,7 @@ class TooLong:
 
 
 @contextlib.contextmanager
-def open_bytes(path: Path, limits: Limits) -> Iterator[BinaryIO]:
+def open_bytes(path: Path, limits: Limits) -> Iterator[io.BufferedIOBase]:
     """A file's bytes, unpacked if it ends in .gz or .zst. Refused where it is a bomb, and after the last good byte."""
     with path.open("rb") as packed:
         read: Callable[[int], bytes] = packed.read
@@ -67,7 +66,7 @@ def open_bytes(path: Path, limits: Limits) -> Iterator[BinaryIO]:
         elif path.suffix == ".zst":
             read = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd").read
         with io.BufferedReader(_Guarded(read, most_unpacked(path, limits)), BUFFER_BYTES) as file:
-            yield cast(BinaryIO, file)
+            yield file
             file.read(1)  # who takes a fault for the end of the file is told here
 
 
@@ -85,7 +84,7 @@ def read_whole(path: Path, limits: Limits) -> bytes:
     return content
 
 
-def lines(file: BinaryIO, limits: Limits) -> Iterator[bytes | TooLong]:
+def lines(file: io.BufferedIOBase, limits: Limits) -> Iterator[bytes | TooLong]:
     """Lines without their ends. One over `limits.line_bytes` is read past, never held."""
     while line := file.readline(limits.line_bytes):
         if line.endswith(b"\n") or len(line) < limits.line_bytes:

@@ -69,7 +69,7 @@ class Cleaner:
         documents = [replace(document, text=document.text.strip()) for document in batch]
         for before in batch:
             tally.read.add(text_bytes(before.text))
-        empty = [None if document.text else Breach(rule=EMPTY, value=0) for document in documents]
+        empty = [None if document.text else Breach(rule=EMPTY, value=0.0) for document in documents]
         documents = self._drop(documents, empty, tally)
         documents = self._in_languages(documents, tally)
         documents = self._judged(documents, self._config.on_whole_texts, tally)
@@ -112,7 +112,7 @@ class Cleaner:
             if lost := len(document.text) - len(text):
                 tally.cut.add(lost if document.text.isascii() else text_bytes(document.text) - text_bytes(text))
             left.append(replace(document, text=text))
-        empty = [None if document.text else Breach(rule=EMPTY, value=0) for document in left]
+        empty = [None if document.text else Breach(rule=EMPTY, value=0.0) for document in left]
         return self._drop(left, empty, tally)
 
     def _clear_of_benchmarks(self, documents: list[Document], tally: Tally) -> list[Document]:
@@ -123,7 +123,7 @@ class Cleaner:
         for document, matches in zip(documents, found, strict=True):
             pieces = remove(document.text, matches, self._config.contamination)
             if not pieces:
-                self._drop([document], [Breach(rule=CONTAMINATED, value=len(matches))], tally)
+                self._drop([document], [Breach(rule=CONTAMINATED, value=float(len(matches)))], tally)
             elif matches:
                 tally.cut.add(text_bytes(document.text) - sum(map(text_bytes, pieces)))
                 for number, piece in enumerate(pieces, 1):

@@ -9,6 +9,8 @@ import numpy as np
 from lyceum.core.errors import ConfigError
 from lyceum.corpus.units import Figures, Units
 
+Number = float | int  # bounds on counts are whole
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
@@ -17,8 +19,8 @@ class Rule:
     name: str  # as the report says it: "gopher_words_least"
     figure: str  # the key of what its family measures
     source: str  # paper and place in it
-    least: float = -np.inf
-    most: float = np.inf
+    least: Number = -np.inf
+    most: Number = np.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

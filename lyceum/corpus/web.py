@@ -10,7 +10,6 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
@@ -43,7 +42,7 @@ def main_text(page: bytes) -> str:
     return text
 
 
-def pages(archive: BinaryIO, limits: Limits) -> Iterator[Page]:
+def pages(archive: io.BufferedIOBase, limits: Limits) -> Iterator[Page]:
     """The answers in a WARC file; requests and other records are passed over. Refused from where it is damaged."""
     while version := archive.readline(VERSION_BYTES):
         if not version.strip():
@@ -94,6 +93,6 @@ class _Stored:
     def __init__(self, block: bytes) -> None:
         self._block = block
 
-    def makefile(self, mode: str) -> BinaryIO:
+    def makefile(self, mode: str) -> io.BytesIO:
         """The bytes that came over it."""
         return io.BytesIO(self._block)
