@@ -138,7 +138,5 @@ class GopherRepetition:
             "duplicate_line_characters": line_characters,
             "duplicate_paragraph_characters": paragraph_characters,
         }
-        tops, repeats = len(self.most_top_ngram) + 1, len(self.most_duplicate_ngrams) + 4
-        for n, top, repeated in repetition.of_ngrams(max(tops, repeats)):
-            figures |= {f"top_{n}_gram": top, f"duplicate_{n}_grams": repeated}
-        return figures
+        tops, repeats = range(2, 2 + len(self.most_top_ngram)), range(5, 5 + len(self.most_duplicate_ngrams))
+        return figures | dict(repetition.of_ngrams(tops=tops, repeats=repeats))

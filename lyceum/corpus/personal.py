@@ -23,6 +23,7 @@ class Personal(StrEnum):
 
 
 # "++" never goes back over what it took, and what follows is bounded: no text can make these slow.
+DOMAIN = re.compile(r"@[A-Za-z0-9-]+\.")  # in every e-mail address
 EMAIL = re.compile(r"(?<![\w.+-])[\w+-]++(?:\.[\w+-]++)*+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w+@-])")
 KEY_PREFIXES = re.compile(r"AKIA|ASIA|gh[pousr]_|github_pat_|xox[abp]-|sk[-_]|AIza|hf_|-----BEGIN")
 KEY = re.compile(
@@ -32,7 +33,7 @@ KEY = re.compile(
 )
 COLONS = re.compile(r":(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]|:[0-9A-Fa-f]{1,4}(?!\w))")  # every IPv6 address has one
 IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]*+:)[0-9A-Fa-f:]{3,39}(?![\w:.])")
-RUN = re.compile(r"[\d+(][\d ().+-]{6,}")  # where numbers may be; NUMBER looks into it
+RUN = re.compile(r"[0-9+(][0-9 ().+-]{6,}")  # where numbers may be; NUMBER looks into it ("\\d" is thrice as slow)
 # An opening bracket begins a number behind anything, the rest only where no other number or word goes before.
 NUMBER = re.compile(
     r"(?:(?<![\w.-])(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})"
@@ -68,7 +69,7 @@ class Redaction:
 
         if KEY_PREFIXES.search(text):
             text = KEY.sub(lambda match: told(Personal.KEY, match), text)
-        if "@" in text:
+        if DOMAIN.search(text):
             text = EMAIL.sub(lambda match: told(Personal.EMAIL, match), text)
         if COLONS.search(text):
             text = IPV6.sub(lambda match: told(Personal.IP if _is_public(match[0]) else None, match), text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyceum.corpus.ngrams import Hashes, Places, hash_slices
+from lyceum.corpus.ngrams import Hashes, Places, hash_slices, mix
 from lyceum.corpus.units import Figures, Parts, Units, share, sums
 
 
@@ -29,30 +29,35 @@ class Repetition:
             share(sums(lengths * is_repeated, parts.bounds), sums(lengths, parts.bounds)),
         )
 
-    def of_ngrams(self, longest: int) -> Iterator[tuple[int, Figures, Figures]]:
-        """For n = 2, 3, … `longest`: n, and (N,) shares of characters in phrases of n words that stand twice or more.
+    def of_ngrams(self, *, tops: range, repeats: range) -> Iterator[tuple[str, Figures]]:
+        """(N,) shares of characters in phrases of n words that stand twice or more, by name.
 
-        First of the characters in the one each text has most often (of equally common ones, the longest), then of those
-        in any of them but where it stands first, no character counted twice. A phrase of n + 1 words can only stand
-        twice where its first n do, so each length looks only there.
+        `top_n_gram` for n in `tops`: in the phrase each text has most often; of equally common ones, the longest.
+        `duplicate_n_grams` for n in `repeats`: in any of them but where it stands first, no character counted twice.
+        A phrase of n + 1 words can only stand twice where its first n do, so each length looks only there.
         """
-        units = self._units
+        units, words = self._units, self._words
         running = np.concatenate([[0], np.cumsum(units.lengths + 1)])  # (W + 1,) characters before each word
         total = sums(units.lengths + 1, units.bounds)
         text_of = np.repeat(np.arange(len(units.texts)), units.num_words)
         text_end = np.repeat(units.bounds[1:], units.num_words)
-        places = np.arange(len(units.starts))  # where a phrase may stand twice, growing
-        for n in range(2, longest + 1):
-            places = places[places + n <= text_end[places]]
-            groups = _groups(hash_slices(self._words, places, places + n))
-            shared = groups.counts > 1
-            first, counts = places[groups.firsts[shared]], groups.counts[shared]
-            top = _of_commonest(text_of[first], counts, counts * (running[first + n] - running[first]), len(total))
-            again = places[~groups.is_first]
-            until = np.minimum(again + n, np.append(again[1:], len(units.starts)))  # where the next one begins
-            repeated = np.bincount(text_of[again], running[until] - running[again], len(total)).astype(np.float64)
-            yield n, np.minimum(share(top, total), 1), share(repeated, total)  # a phrase may overlap itself
-            places = places[groups.is_shared]
+        places, hashes = np.arange(len(words)), words  # where a phrase may stand twice, growing, and the phrase there
+        for n in range(2, max(tops.stop, repeats.stop)):
+            fits = places + n <= text_end[places]
+            places = places[fits]
+            hashes = mix(hashes[fits]) + words[places + n - 1]
+            groups = _groups(hashes)
+            if n in tops:
+                shared = groups.counts > 1
+                first, counts = places[groups.firsts[shared]], groups.counts[shared]
+                top = _of_commonest(text_of[first], counts, counts * (running[first + n] - running[first]), len(total))
+                yield f"top_{n}_gram", np.minimum(share(top, total), 1)  # a phrase may overlap itself
+            if n in repeats:
+                again = places[~groups.is_first]
+                until = np.minimum(again + n, np.append(again[1:], len(words)))  # where the next one begins
+                repeated = np.bincount(text_of[again], running[until] - running[again], len(total)).astype(np.float64)
+                yield f"duplicate_{n}_grams", share(repeated, total)
+            places, hashes = places[groups.is_shared], hashes[groups.is_shared]
 
 
 def _of_commonest(text_of: Places, counts: Places, characters: Places, num_texts: int) -> Figures:
