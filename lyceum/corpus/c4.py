@@ -28,8 +28,8 @@ class C4Lines:
 
     def keep(self, text: str) -> str:
         """The text without the lines that fail, and without citation marks; blank lines stay."""
-        lowered = text.lower()
-        banned = [phrase for phrase in ("javascript", *POLICIES) if phrase in lowered]
+        lowered = lowered_bytes(text)
+        banned = [phrase for phrase in ("javascript", *POLICIES) if phrase.encode() in lowered]
         lines = CITATION.sub("", text).split("\n") if "[" in text else text.split("\n")
         return "\n".join(line for line in lines if not line or self._stays(line, banned)).strip("\n")
 
@@ -66,7 +66,12 @@ class C4:
         """(N,) figures by name."""
         texts = units.texts
         return {
-            "lorem_ipsum": np.array([text.lower().count("lorem ipsum") for text in texts], np.float64),
+            "lorem_ipsum": np.array([lowered_bytes(text).count(b"lorem ipsum") for text in texts], np.float64),
             "braces": np.array([text.count("{") for text in texts], np.float64),
             "sentences": sums(units.ends_sentence, units.bounds),
         }
+
+
+def lowered_bytes(text: str) -> bytes:
+    """UTF-8 with ASCII's letters in lower case, where an ASCII phrase is found at thrice the speed of `str.lower`."""
+    return text.encode().lower()

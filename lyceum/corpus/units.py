@@ -52,7 +52,9 @@ class Units:
         self.bounds: Places = np.searchsorted(self.starts, offsets)  # (N + 1,) in words
         self.lines, self.paragraphs = self._parts(np.flatnonzero(codes == NEWLINE))
         self.hashes = hash_slices(codes, self.starts, self.ends)  # (W,) equal for equal words
-        self.is_lettered = _any_in(kinds, LETTER, self.starts)
+        letters = np.zeros(len(kinds) + 1, np.int32)
+        np.cumsum((kinds & LETTER) != 0, out=letters[1:])
+        self.is_lettered = letters[self.ends] > letters[self.starts]  # (W,) whether a word has a letter
         last = kinds[self.ends - 1]
         before = kinds[np.maximum(self.ends - 2, self.starts)]
         self.ends_sentence = ((last & TERMINAL) | ((last & CLOSING) >> np.uint8(1) & before)) != 0  # (W,)
@@ -95,14 +97,6 @@ def sums(values: NDArray[np.generic], bounds: Places) -> Figures:
 def share(part: Figures, whole: NDArray[np.number]) -> Figures:
     """part / whole, 0 where the whole is nothing."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
-
-
-def _any_in(kinds: NDArray[np.uint8], kind: np.uint8, starts: Places) -> NDArray[np.bool_]:
-    """Whether a word has a character of that kind; the white space after it has none."""
-    if not len(starts):
-        return np.zeros(0, np.bool_)
-    found: NDArray[np.bool_] = (np.bitwise_or.reduceat(kinds, starts) & kind) != 0
-    return found
 
 
 @functools.cache
