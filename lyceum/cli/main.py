@@ -22,6 +22,7 @@ GROUPS = {
         "generate": ("talk", "one completion, any decoding: generate MODEL PROMPT"),
     },
     "train": {
+        "corpus": ("stages", "clean text out of raw files: corpus [PRESET] PATH…"),
         "tokenizer": ("stages", "learn a vocabulary from text"),
         "pretrain": ("stages", "train a model from scratch"),
         "finetune": ("stages", "teach a model with conversations or labelled text"),
