@@ -20,7 +20,7 @@ SUSPECT_BYTES = 1 << 26  # what unpacks to less is no bomb, whatever its ratio
 class Limits:
     """What is still read. What goes beyond is set aside and told."""
 
-    document_bytes: int = 8_000_000  # of one text or page; a worker takes some 60 times that to measure it
+    document_bytes: int = 8_000_000  # of one text or page; a worker takes some 25 times that to measure it
     line_bytes: int = 64_000_000  # of one row of a .jsonl file, which has other keys and escapes too
     unpacked_ratio: int = 200  # unpacked to packed bytes; text reaches 30, gzip's most is 1032
     unpacked_bytes: int = 1 << 40  # of one file

@@ -109,8 +109,8 @@ class Cleaner:
         left = []
         for document in documents:
             text = lines.keep(document.text)
-            if lost := len(document.text) - len(text):
-                tally.cut.add(lost if document.text.isascii() else text_bytes(document.text) - text_bytes(text))
+            if len(text) < len(document.text):
+                tally.cut.add(text_bytes(document.text) - text_bytes(text))
             left.append(replace(document, text=text))
         empty = [None if document.text else Breach(rule=EMPTY, value=0.0) for document in left]
         return self._drop(left, empty, tally)

@@ -26,7 +26,7 @@ class Languages:
 
     keep: tuple[str, ...] = ("en",)  # ISO 639 codes
     least_probability: float = 0.65
-    sampled_characters: int = 512  # in SAMPLES pieces from all over the text
+    sampled_characters: int = 512  # in four pieces from all over the text
 
     def __post_init__(self) -> None:
         check_shares("languages", least_probability=self.least_probability)

@@ -1,7 +1,7 @@
 """Documents on disk: Parquet with zstd, columns text, origin and source, in row groups that fit in memory.
 
-Parquet and not .jsonl.gz: the same documents take a seventh of the time to write and a third to read, any tool of the
-field opens it, and a row group can be had without what stands before it (benchmarks/corpus.py measures it).
+Parquet and not .jsonl.gz: the same documents take a sixteenth of the time to write and a quarter to read, any tool of
+the field opens it, and a row group can be had without what stands before it (benchmarks/corpus.py measures it).
 """
 
 import bisect

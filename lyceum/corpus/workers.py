@@ -1,5 +1,6 @@
 """Numbered pieces of work over some processes that end with the one that began them."""
 
+import functools
 import multiprocessing
 import os
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lyceum.core.errors import ResourceError
 
@@ -22,8 +23,10 @@ def each(work: Callable[[J, int], R], job: J, numbers: Sequence[int], *, workers
         return
     # Fresh processes: a fork of one that has threads (Arrow's, torch's) may wait for a lock that nobody holds.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(numbers)), mp_context=context, initializer=_end_with_parent) as pool:
-        futures = {pool.submit(work, job, number): number for number in numbers}
+    # The job is handed over once: with thousands of files it is megabytes.
+    processes, begin = min(workers, len(numbers)), (work, job)
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=begin) as pool:
+        futures = {pool.submit(_one, number): number for number in numbers}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -36,13 +39,22 @@ def each(work: Callable[[J, int], R], job: J, numbers: Sequence[int], *, workers
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+_mine: list[Callable[[int], Any]] = []  # in a worker: its work
+
+
+def _begin(work: Callable[[Any, int], Any], job: Any) -> None:
+    """The first thing a worker does."""
+    _mine.append(functools.partial(work, job))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _one(number: int) -> Any:
+    return _mine[0](number)
+
+
 def _end_with_parent() -> None:
     """A killed parent tells its workers nothing, and they would wait for it for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    wait([parent.sentinel])
+    os._exit(1)
