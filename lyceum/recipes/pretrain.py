@@ -1,5 +1,6 @@
 """Pretrain a model from scratch: next tokens, masked tokens or corrupted spans. `model/` is a Hugging Face folder."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,12 +11,13 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.log import say
 from lyceum.core.run import Run
 from lyceum.data.masking import MaskedTokens, Unit
+from lyceum.data.mixture import Stage
 from lyceum.data.spans import SpanCorruption
 from lyceum.model.config import Architecture, ModelConfig
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
-from lyceum.recipes.courses import NextToken, Texts, open_course
+from lyceum.recipes.courses import Mixing, NextToken, Texts, open_course
 from lyceum.recipes.depth import dial
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.recipes.texts import hold_out, read_corpus
@@ -46,6 +48,9 @@ class Config:
     """Which text, which tokenizer, which model, what it learns, how long."""
 
     corpus: str = "tinyshakespeare"  # a catalog name, a .txt or .jsonl file, or a folder of .txt files
+    mix: tuple[
+        Stage, ...
+    ] = ()  # weights of `corpus` and of other corpora by name, and from when on; none: only `corpus`
     held_out: float = 0.1  # share of the text that the model is judged by
     tokenizer: str | Vocabulary | None = None  # a Run or folder, or one to train first; none: one of the style's kind
     shape: Shape = Shape()
@@ -67,6 +72,8 @@ class Config:
             raise ConfigError(
                 f"pretrain has rows={self.rows}, context_tokens={self.context_tokens}; they must be at least 1 and 2"
             )
+        if self.mix and not any(self.corpus in stage.weights for stage in self.mix):
+            raise ConfigError(f"pretrain.mix has no weight for {self.corpus!r}, the corpus the model is judged by")
         architecture = self.shape.style.architecture
         fitting = FITTING[architecture]
         if not isinstance(self.objective, fitting):
@@ -127,13 +134,16 @@ def run(config: Config) -> Run:
     words = Tokenizer.open(place)
     config = dialled(config, vocab_size=words.vocab_size)
     name = Path(config.corpus).stem
-    made = Run.create("pretrain", config, inputs=[origin, corpus.origin], name=name)
+    others = {other: read_corpus(other) for other in other_corpora(config)}
+    origins = [other.origin for other in others.values()]
+    made = Run.create("pretrain", config, inputs=[origin, corpus.origin, *origins], name=name)
     if made.is_finished:
         return made
     with made.guarded():
         texts = Texts(
             run=made, words=words, learnt=learnt, held_out=held_out, rows=config.rows,
             context_tokens=config.context_tokens, seed=config.seed, sample_tokens=config.sample_tokens,
+            mixing=_mixing(config, {other: told.documents for other, told in others.items()}),
         )  # fmt: skip
         course = open_course(config.objective, texts)
         model = _fresh(config, words)
@@ -165,6 +175,19 @@ def run(config: Config) -> Run:
         report(made, told | took, samples=samples)
         made.finish(told | took)
     return made
+
+
+def other_corpora(config: Config) -> list[str]:
+    """The corpora of a mix beside the one that the model is judged by, in order of appearance."""
+    names = dict.fromkeys(name for stage in config.mix for name in stage.weights)
+    return [name for name in names if name != config.corpus]
+
+
+def _mixing(config: Config, others: Mapping[str, Sequence[str]]) -> Mixing | None:
+    if not config.mix:
+        return None
+    batches = config.fit.steps * config.fit.accumulate
+    return Mixing(name=config.corpus, others=others, stages=config.mix, batches=batches)
 
 
 def dialled(config: Config, *, vocab_size: int) -> Config:
