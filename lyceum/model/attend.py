@@ -17,7 +17,7 @@ from lyceum.model.positions import Bias
 
 Queries = Float[Tensor, "B H T K"]  # and what is attended, one for each query
 Keys = Float[Tensor, "B G S K"]  # and values
-Memorized = Float[Tensor, "#B G M K"]  # learned keys, or values, of M memory tokens
+Memorized = Float[Tensor, "G M K"]  # learned keys, or values, of M memory tokens
 Allowed = Bool[Tensor, "#B 1 T S"]  # true where a query may see a key
 BLOCK = 128  # queries at a time; 64 and 256 measured slower on two Zen 5 cores (benchmarks/attention.py)
 
@@ -109,7 +109,7 @@ def attention(q: Queries, k: Keys, v: Keys, spec: AttendSpec, allowed: Allowed |
 def _with_memory(q: Queries, k: Keys, v: Keys, spec: AttendSpec, allowed: Allowed | None) -> Queries:
     """Attention with memory tokens before the keys, seen by every query (Sukhbaatar et al. 2019, arXiv:1907.01470)."""
     assert spec.memory is not None
-    queries, keys, memorized = q.shape[2], k.shape[2], spec.memory[0].shape[2]
+    queries, keys, memorized = q.shape[2], k.shape[2], spec.memory[0].shape[1]
     k, v = (
         torch.cat([own.to(x).expand(len(x), -1, -1, -1), x], dim=2) for own, x in zip(spec.memory, (k, v), strict=True)
     )

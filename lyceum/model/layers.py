@@ -88,7 +88,7 @@ class Attention(nn.Module):
         q, k = self._placed(q, turn, self.query_norm), self._placed(k, turn, self.key_norm)
         spec = self.spec if places.bias is None else replace(self.spec, bias=places.bias)
         if self.memory_keys is not None and self.memory_values is not None:
-            spec = replace(spec, memory=(self.memory_keys[None], self.memory_values[None]))
+            spec = replace(spec, memory=(self.memory_keys, self.memory_values))
         return self._joined(attend(self.layer, q, k, v, spec))
 
     def across(self, x: Float[Tensor, "B T D"], remembered: Remembered, attend: Attend) -> Float[Tensor, "B T D"]:

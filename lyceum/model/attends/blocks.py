@@ -2,7 +2,7 @@
 
 What is chosen is gathered and goes through `attention` as rows of its own, so it is the softmax over what is seen.
 Shapes: B rows, H query heads, G key heads, T time, K head width, N blocks of a row, b tokens of a block, n query blocks
-of a group, m key blocks that each of them sees.
+that see about as much, m key blocks that each of them sees.
 """
 
 from collections.abc import Iterator
@@ -27,30 +27,24 @@ def attend_blocks(
 
     Every block must see itself. Time and memory grow with the blocks that the layout names.
     """
-    rows, heads, tokens, width = q.shape
-    groups = k.shape[1]
-    filled = (0, 0, 0, -tokens % block_tokens)
-    q, k, v = (F.pad(x, filled).unflatten(2, (-1, block_tokens)) for x in (q, k, v))  # (B, H or G, N, b, K)
-    q = q.unflatten(1, (groups, -1)).transpose(2, 3)  # (B, G, N, H/G, b, K)
+    rows, tokens = len(q), q.shape[2]
+    filled = (0, 0, 0, 0, 0, -tokens % block_tokens)
+    q, k, v = (F.pad(x.transpose(1, 2), filled).unflatten(1, (-1, block_tokens)) for x in (q, k, v))  # (B, N, b, H, K)
     numbers = _numbers(documents, tokens, q.device, block_tokens)  # (1 or B, N, b)
     free = replace(spec, direction=Direction.CROSS, window=None)  # `allowed` says all about what is seen
     parts, chosen = [], []
     for own, seen, present in _groups(layout):
         allowed = _allowed(spec, numbers, own, seen, present).expand(rows, -1, -1, -1)  # (B, n, b, m*b)
-        allowed = allowed[:, None].expand(-1, groups, -1, -1, -1).flatten(0, 2)[:, None]  # (B*G*n, 1, b, m*b)
-        queries = q[:, :, own].flatten(0, 2)  # (B*G*n, H/G, b, K)
+        queries = q.index_select(1, own).flatten(0, 1).transpose(1, 2)  # (B*n, H, b, K)
         keys, values = (
-            x.index_select(2, seen.flatten()).view(-1, 1, seen.shape[1] * block_tokens, width) for x in (k, v)
-        )  # (B*G*n, 1, m*b, K)
-        if spec.memory is not None:
-            memory = [x.expand(rows, -1, -1, -1)[:, :, None] for x in spec.memory]  # (B, G, 1, M, K)
-            beside, around = (x.expand(-1, -1, len(own), -1, -1).flatten(0, 2)[:, None] for x in memory)
-            free = replace(free, memory=(beside, around))
-        mixed = attention(queries, keys, values, free, allowed)
-        parts.append(mixed.unflatten(0, (rows, groups, len(own))))
+            x.index_select(1, seen.flatten()).view(-1, seen.shape[1] * block_tokens, *x.shape[3:]).transpose(1, 2)
+            for x in (k, v)
+        )  # (B*n, G, m*b, K)
+        mixed = attention(queries, keys, values, free, allowed.flatten(0, 1)[:, None])
+        parts.append(mixed.transpose(1, 2).unflatten(0, (rows, -1)))
         chosen.append(own)
-    mixed = torch.cat(parts, dim=2)[:, :, torch.cat(chosen).argsort()]  # (B, G, N, H/G, b, K)
-    return mixed.transpose(2, 3).reshape(rows, heads, -1, width)[:, :, :tokens]
+    mixed = torch.cat(parts, dim=1)[:, torch.cat(chosen).argsort()]  # (B, N, b, H, K)
+    return mixed.flatten(1, 2)[:, :tokens].transpose(1, 2)
 
 
 def visible_in(layout: Layout, tokens: int, block_tokens: int) -> Bool[Tensor, "T T"]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lyceum.model.attend import AttendSpec, Direction, Keys, Queries, attention
 from lyceum.model.attends.blocks import Documents
-from lyceum.model.attends.limits import check
+from lyceum.model.attends.limits import Part, check
 
 Centroids = Float[Tensor, "G C K"]
 Find = Callable[[int, Queries, Keys], Centroids]  # the centroids of a layer
@@ -33,7 +33,7 @@ class Clustered:
         self.kind, self.find, self.documents, self.chunk_tokens = kind, find, documents, chunk_tokens
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
-        check(self.kind, q, k, spec, memory=False)
+        check(self.kind, q, k, spec, lacks=(Part.MEMORY,))
         centroids = self.find(layer, q.detach(), k.detach())
         with torch.no_grad():
             queries = nearest(q.unflatten(1, (k.shape[1], -1)), centroids[:, None])  # (B, G, H/G, T)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lyceum.core.errors import ConfigError
 from lyceum.model.attend import AttendSpec, Direction, Keys, Queries
 from lyceum.model.attends.blocks import PADDING, Documents
-from lyceum.model.attends.limits import check
+from lyceum.model.attends.limits import Part, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Linear:
         self.config, self.documents = config, documents
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
-        check("LinearAttention", q, k, spec, memory=False, window=False, cap=False)
+        check("LinearAttention", q, k, spec, lacks=(Part.MEMORY, Part.WINDOW, Part.CAP))
         wide = torch.promote_types(q.dtype, torch.float32)
         share, tokens = q.shape[1] // k.shape[1], q.shape[2]
         queries, keys = (features(x.to(wide) * spec.scale**0.5) for x in (q, k))

@@ -98,13 +98,12 @@ class Segment:
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         if spec.direction is not Direction.CAUSAL:
             raise ConfigError(
-                f"Recurrent was asked for direction={spec.direction}, but earlier segments cannot see later ones; "
-                f"take attend=Full there"
+                f"Recurrent was asked for direction={spec.direction}, but it reads forwards; take attend=Full there"
             )
         if layer in self.before:
             k, v = (torch.cat(pair, dim=2) for pair in zip(self.before[layer], (k, v), strict=True))
         reach = self.segments.reach
-        self.segments.kept[layer] = (k[:, :, -reach:].detach(), v[:, :, -reach:].detach())
+        self.segments.kept[layer] = (_last(k, reach), _last(v, reach))
         if spec.window not in self.known:
             self.known[spec.window] = self._allowed(spec, q.shape[2], k.shape[2])
         return attention(q, k, v, spec, self.known[spec.window])
@@ -113,3 +112,8 @@ class Segment:
         same = (self.documents[:, -queries:, None] == self.documents[:, None, -keys:])[:, None]  # (B, 1, T, S)
         seen = visible(spec, queries, keys, same.device)
         return same if seen is None else same & seen
+
+
+def _last(x: Tensor, reach: int) -> Tensor:
+    """The last tokens in memory of their own: a view would hold all of them."""
+    return x.detach()[:, :, -reach:].clone()

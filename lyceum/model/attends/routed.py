@@ -38,6 +38,7 @@ class KMeans:
     """The centroids of every layer and key head; they move after a batch that is trained on (gradients enabled).
 
     They are state of the training, like the optimizer's: keep `state()` with the model, or the clusters are others.
+    A pass that is computed again in the backward pass (checkpointing) would move them twice.
     """
 
     def __init__(self, config: Routed) -> None:

@@ -148,9 +148,9 @@ def test_cross_attention_is_refused(kind: AttendConfig) -> None:
 @pytest.mark.parametrize("kind", KINDS[1:-1], ids=lambda kind: type(kind).__name__)
 def test_what_a_kind_has_not_is_refused_by_name(kind: AttendConfig) -> None:
     there = given(20)
-    with pytest.raises(ConfigError, match=rf"{type(kind).__name__} was asked for positions as a bias .* attend=Full"):
+    with pytest.raises(ConfigError, match=rf"{type(kind).__name__} was asked for positions added .* attend=Full"):
         there.through(make(kind)(there.documents), AttendSpec(scale=1.0, bias=LinearBias(4)))
-    with pytest.raises(ConfigError, match=r"1 queries and 20 keys"):
+    with pytest.raises(ConfigError, match=r"1 queries of 20 keys"):
         make(kind)(there.documents)(0, there.q[:, :, -1:], there.k, there.v, CAUSAL)
 
 

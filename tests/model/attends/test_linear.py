@@ -76,8 +76,8 @@ def test_features_near_zero_give_no_infinity() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (AttendSpec(scale=1.0, window=5), "window=5, but it sees all that came before"),
-        (AttendSpec(scale=1.0, cap=5.0), "attention_cap=5.0, but it makes no scores"),
+        (AttendSpec(scale=1.0, window=5), "asked for a window, which it has not"),
+        (AttendSpec(scale=1.0, cap=5.0), "asked for a cap on scores, which it has not"),
         (AttendSpec(scale=1.0, direction=Direction.CROSS), "direction=cross"),
     ],
 )

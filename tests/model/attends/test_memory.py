@@ -1,14 +1,15 @@
 """Memory tokens: learned keys and values that every query sees."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
 from lyceum.core.errors import ConfigError
-from lyceum.model.attend import Attend, AttendSpec, Packed, Whole
+from lyceum.model.attend import Attend, AttendSpec, Packed, Whole, attention
 from lyceum.model.attends.choose import BlockSparse, Hashed, LinearAttention, Recurrent, SlidingWindow, make
-from lyceum.model.config import Alibi
+from lyceum.model.config import Alibi, Architecture
 from lyceum.model.count import count
 from lyceum.model.positions import LinearBias
 from lyceum.model.transformer import Transformer
@@ -21,24 +22,26 @@ CONFIG = replace(LLAMA, memory_tokens=3)
 
 def memory() -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(8)
-    keys, values = torch.randn(2, 1, GROUPS, 3, WIDTH, generator=draw, dtype=torch.float64)
+    keys, values = torch.randn(2, GROUPS, 3, WIDTH, generator=draw, dtype=torch.float64)
     return keys.requires_grad_(), values.requires_grad_()
 
 
-SEEING_ALL = [Whole(), *(Packed(x) for x in [torch.ones(2, 70, dtype=torch.long)])]
-SEEING_ALL += [make(kind)(torch.ones(2, 70, dtype=torch.long)) for kind in (
-    SlidingWindow(tokens=70), BlockSparse(block_tokens=16, near=9), Recurrent(reach=1)
-)]  # fmt: skip
+ONE = torch.ones(2, 70, dtype=torch.long)
+SEEING_ALL: dict[str, Callable[[], Attend]] = {
+    "Whole": Whole,
+    "Packed": lambda: Packed(ONE),
+    "SlidingWindow": lambda: make(SlidingWindow(tokens=70))(ONE),
+    "BlockSparse": lambda: make(BlockSparse(block_tokens=16, near=9))(ONE),
+    "Recurrent": lambda: make(Recurrent(reach=1))(ONE),
+}
 
 
-@pytest.mark.parametrize("attend", SEEING_ALL, ids=lambda attend: type(attend).__name__)
+@pytest.mark.parametrize("kind", SEEING_ALL)
 @pytest.mark.parametrize("cap", [None, 3.0])
-def test_memory_joins_the_softmax_of_every_query(attend: Attend, cap: float | None) -> None:
-    if isinstance(attend, type(SEEING_ALL[-1])):
-        attend = make(Recurrent(reach=1))(torch.ones(2, 70, dtype=torch.long))
+def test_memory_joins_the_softmax_of_every_query(kind: str, cap: float | None) -> None:
     there, (keys, values) = given(70), memory()
     spec = AttendSpec(scale=0.4, cap=cap, memory=(keys, values))
-    ours = there.through(attend, spec)
+    ours = there.through(SEEING_ALL[kind](), spec)
     k = torch.cat([keys.expand(2, -1, -1, -1), there.k], dim=2).repeat_interleave(2, dim=1)
     v = torch.cat([values.expand(2, -1, -1, -1), there.v], dim=2).repeat_interleave(2, dim=1)
     scores = there.q @ k.transpose(-1, -2) * 0.4
@@ -59,7 +62,7 @@ def test_memory_stands_at_no_distance(window: int | None) -> None:
     unseen = AttendSpec(scale=0.4, window=window, bias=LinearBias(HEADS))
     far = replace(spec, memory=(keys.detach(), values.detach() * 0))
     shares = there.through(Whole(), far) / there.through(Whole(), unseen)  # what is left for the keys
-    k = keys.repeat_interleave(2, dim=1)
+    k = keys.repeat_interleave(2, dim=0)
     weight = (there.q @ k.transpose(-1, -2) * 0.4).exp().sum(dim=-1)
     place = torch.arange(30)
     distance = place[:, None] - place[None]
@@ -74,7 +77,7 @@ def test_memory_stands_at_no_distance(window: int | None) -> None:
 @pytest.mark.parametrize("kind", [Hashed(), LinearAttention()])
 def test_kinds_without_a_place_for_it_refuse(kind: Hashed | LinearAttention) -> None:
     there = given(20)
-    with pytest.raises(ConfigError, match=r"memory tokens, but it has no place for them"):
+    with pytest.raises(ConfigError, match=r"asked for memory tokens, which it has not"):
         there.through(make(kind)(there.documents), AttendSpec(scale=1.0, memory=memory()))
 
 
@@ -92,9 +95,17 @@ def test_a_model_learns_its_memory(positions: object) -> None:
     assert (model(tokens) - without(tokens)).abs().max() > 1e-3
 
 
+def test_the_last_query_alone_equals_the_whole_pass() -> None:
+    there, spec = given(30), AttendSpec(scale=0.4, window=9, memory=memory())
+    alone = attention(there.q[:, :, -1:], there.k, there.v, spec)
+    torch.testing.assert_close(alone, there.through(Whole(), spec)[:, :, -1:], atol=1e-12, rtol=1e-12)
+
+
 def test_memory_is_counted_and_cannot_go_into_a_hub_folder() -> None:
     parameters = sum(p.numel() for p in Transformer(CONFIG).parameters())
     assert count(CONFIG).total == parameters == count(LLAMA).total + 2 * 2 * 3 * 2 * 8
+    two = replace(CONFIG, architecture=Architecture.ENCODER_DECODER, num_encoder_layers=1)
+    assert count(two).total == sum(p.numel() for p in Transformer(two).parameters())
     with pytest.raises(ConfigError, match=r"no Hugging Face layout holds memory_tokens=3"):
         family_of(CONFIG)
     with pytest.raises(ConfigError, match=r"memory_tokens is -1"):

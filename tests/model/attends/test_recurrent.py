@@ -108,7 +108,7 @@ def test_misuse_is_told_in_one_line() -> None:
     there.through(attends(there.documents), CAUSAL)
     with pytest.raises(DataError, match=r"this segment has 1 rows, the one before had 2; .* forget\(\)"):
         attends(there.documents[:1])
-    with pytest.raises(ConfigError, match=r"direction=both, but earlier segments cannot see later ones"):
+    with pytest.raises(ConfigError, match=r"direction=both, but it reads forwards"):
         there.through(attends(there.documents), AttendSpec(scale=1.0, direction=Direction.BOTH))
     with pytest.raises(ConfigError, match=r"Recurrent.reach is 0"):
         Recurrent(reach=0)
