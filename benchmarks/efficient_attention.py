@@ -2,15 +2,16 @@
 
     python benchmarks/efficient_attention.py [--quick] [--part cost] [--part copy] [--part text] [--dtype float32]
 
-Cost: forward and backward of one attention (1 row, 4 heads of 64) at 512 to 16,384 tokens, a process for each kind and
-number of tokens. Time is the processor's, so that neighbours on the machine count for little, and the median of some
-passes; memory the peak of the process above what it held with its inputs; both beside the share of full attention's
-(without a mask; training's has one, that of packed documents). Growth: the exponent of time over the last three sizes.
+Cost: forward and backward of one attention (1 row, 4 heads of 64) at 512 to 16,384 tokens, a process for each kind.
+Time is the processor's, so that neighbours on the machine count for little, and the median of some passes; memory the
+peak of the process above what it held with its inputs. Both stand beside the ratio to full attention of one document;
+training's has a mask besides, that of packed documents. Growth is the exponent of time over the last three sizes.
 Quality: models of less than a million parameters, the same number of tokens with each kind; bits per byte on held-out
 text, and the share right in copying a shuffled row of 64 tokens, further than windows reach through all layers.
 """
 
 import argparse
+import ctypes
 import json
 import math
 import statistics
@@ -97,14 +98,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two sizes and a few steps: less than two minutes")
     parser.add_argument("--part", action="append", choices=("cost", "text", "copy"), help="all if none is named")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--measure", nargs=2, metavar=("KIND", "TOKENS"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", metavar="KIND", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    sizes = QUICK_SIZES if asked.quick else SIZES
     if asked.measure:
-        print(json.dumps(vars(measure(asked.measure[0], int(asked.measure[1]), getattr(torch, asked.dtype)))))
+        costs = [measure(asked.measure, tokens, getattr(torch, asked.dtype)) for tokens in sizes]
+        print(json.dumps([vars(cost) for cost in costs]))
         return
     parts = asked.part or ["cost", "text", "copy"]
     if "cost" in parts:
-        print_costs(QUICK_SIZES if asked.quick else SIZES, asked.dtype)
+        print_costs(sizes, asked.dtype)
     if "copy" in parts:
         print_copying(steps=8 if asked.quick else 500)
     if "text" in parts:
@@ -117,11 +120,10 @@ def print_costs(sizes: tuple[int, ...], dtype: str) -> None:
     print(f"{'':42}" + "".join(f"{size:>17}" for size in sizes) + f"{'growth':>9}")
     full: list[Cost] = []
     for kind in KINDS:
-        costs = []
-        for size in sizes:
-            command = [sys.executable, __file__, "--dtype", dtype, "--measure", kind, str(size)]
-            answer = subprocess.run(command, capture_output=True, text=True, check=True)
-            costs.append(Cost(**json.loads(answer.stdout)))
+        command = [sys.executable, __file__, "--dtype", dtype, "--measure", kind]
+        command += ["--quick"] if sizes == QUICK_SIZES else []
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        costs = [Cost(**cost) for cost in json.loads(answer.stdout)]
         full = full or costs
         last = min(3, len(sizes))  # the sizes that growth is told of
         growth = math.log(costs[-1].seconds / costs[-last].seconds) / math.log(sizes[-1] / sizes[-last])
@@ -141,15 +143,12 @@ def measure(kind: str, tokens: int, dtype: torch.dtype) -> Cost:
     work = passes(kind, q, k, v, spec)
     small = (x[:, :, :64].detach().requires_grad_() for x in (q, k, v))
     passes(kind, *small, spec)()  # what the libraries prepare
-    held = reset_peak()
-    work()
-    peak = peak_bytes() - held
-    times: list[float] = []
-    while not times or (sum(times) < 1 and len(times) < 15):
+    held, times = reset_peak(), list[float]()
+    while not times or (sum(times) < 0.5 and len(times) < 15):
         begun = time.process_time()
         work()
         times.append(time.process_time() - begun)
-    return Cost(seconds=statistics.median(times), peak_mb=peak / 1e6)
+    return Cost(seconds=statistics.median(times), peak_mb=(peak_bytes() - held) / 1e6)
 
 
 def passes(kind: str, q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec) -> Callable[[], None]:
@@ -170,7 +169,8 @@ def passes(kind: str, q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec) -> Call
 
 
 def reset_peak() -> int:
-    """Forget this process's highest memory so far; the bytes it holds now (Linux)."""
+    """Give back what is free and forget this process's highest memory so far; the bytes it holds now (Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return peak_bytes()
 
