@@ -33,7 +33,7 @@ class Clustered:
         self.kind, self.find, self.documents, self.chunk_tokens = kind, find, documents, chunk_tokens
 
     def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
-        check(self.kind, q, k, spec, lacks=(Part.MEMORY,))
+        check(self.kind, q, k, spec, lacks=(Part.MEMORY, Part.WINDOW))
         centroids = self.find(layer, q.detach(), k.detach())
         with torch.no_grad():
             queries = nearest(q.unflatten(1, (k.shape[1], -1)), centroids[:, None])  # (B, G, H/G, T)
@@ -61,20 +61,19 @@ class Meetings:
         self.tokens, self.direction = tokens, direction
         order = keys.argsort(stable=True)
         self.keys, place = deal(keys, order, chunk_tokens)  # (n, c) and where each sorted key lies
-        code = keys[order] * tokens + order % tokens
-        before = torch.searchsorted(code, queries * tokens + torch.arange(len(queries), device=keys.device) % tokens,
-                                    right=True)  # fmt: skip
-        found = (before - 1).clamp(min=0)
-        if direction is Direction.BOTH:  # the key at or before it, or else the one after it
-            after = before.clamp(max=len(keys) - 1)
-            found = torch.where(keys[order][found] == queries, found, after)
-        is_found = (keys[order][found] == queries) & ((before > 0) | (direction is Direction.BOTH))
-        self.found = is_found.nonzero()[:, 0]
-        chunk = place[found[self.found]] // chunk_tokens
+        self.key_cluster = keys[self.keys[:, 0]]
+        keys, time = keys[order], torch.arange(len(queries), device=keys.device) % tokens
+        before = torch.searchsorted(keys * tokens + order % tokens, queries * tokens + time, right=True)
+        found = (before - 1).clamp(min=0)  # the sorted key at which a query stands: the last up to its own time
+        if direction is Direction.BOTH:  # or else the first after it
+            found = torch.where(keys[found] == queries, found, before.clamp(max=len(keys) - 1))
+        is_found = (keys[found] == queries) & ((before > 0) | (direction is Direction.BOTH))
+        finding = is_found.nonzero()[:, 0]
+        chunk = place[found[finding]] // chunk_tokens
         mine, _ = deal(chunk, chunk.argsort(stable=True), chunk_tokens)
-        self.chunk = chunk[mine[:, 0]]  # each chunk of queries meets this one of keys, and its neighbours
-        self.queries = torch.where(mine == NONE, NONE, self.found[mine])
-        self.cluster = keys[self.keys[:, 0]]
+        self.queries = torch.where(mine == NONE, NONE, finding[mine])  # (n, c)
+        self.chunk = chunk[mine[:, 0]]  # of keys, which a chunk of queries meets with its neighbours
+        self.cluster = queries[self.queries[:, 0]]
 
     def attend(self, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
         """Softmax attention of each chunk of queries over its keys."""
@@ -83,18 +82,16 @@ class Meetings:
         chunks = torch.stack([self.chunk + step for step in neighbours], dim=1)  # (n, 2 or 3)
         inside = (chunks >= 0) & (chunks < len(self.keys))
         chunks = chunks.clamp(0, len(self.keys) - 1)
-        same = inside & (self.cluster[chunks] == self.cluster[self.chunk][:, None])
+        same = inside & (self.key_cluster[chunks] == self.cluster[:, None])
         keys = torch.where(same[:, :, None], self.keys[chunks], NONE).flatten(1)  # (n, 2c or 3c)
         distance = (self.queries % self.tokens)[:, :, None] - (keys % self.tokens)[:, None]
         allowed = (keys != NONE)[:, None].expand_as(distance)
         if self.direction is Direction.CAUSAL:
             allowed = allowed & (distance >= 0)
-        if spec.window is not None:
-            allowed = allowed & (distance.abs() < spec.window)
         allowed = allowed | (self.queries == NONE)[:, :, None]
         mixed = attention(
             gather(q, self.queries), gather(k, keys), gather(v, keys),
-            replace(spec, direction=Direction.CROSS, window=None), allowed[:, None],
+            replace(spec, direction=Direction.CROSS), allowed[:, None],
         ).reshape(-1, width)  # fmt: skip
         flat = self.queries.flatten()
         is_real = flat != NONE
