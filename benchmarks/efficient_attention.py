@@ -143,12 +143,12 @@ def measure(kind: str, tokens: int, dtype: torch.dtype) -> Cost:
     work = passes(kind, q, k, v, spec)
     small = (x[:, :, :64].detach().requires_grad_() for x in (q, k, v))
     passes(kind, *small, spec)()  # what the libraries prepare
-    held, times = reset_peak(), list[float]()
-    while not times or (sum(times) < 0.5 and len(times) < 15):
-        begun = time.process_time()
-        work()
-        times.append(time.process_time() - begun)
-    return Cost(seconds=statistics.median(times), peak_mb=(peak_bytes() - held) / 1e6)
+    held = reset_peak()
+    times = [seconds_of(work)]
+    peak = peak_bytes() - held
+    while sum(times) < 0.5 and len(times) < 15:
+        times.append(seconds_of(work))
+    return Cost(seconds=statistics.median(times), peak_mb=peak / 1e6)
 
 
 def passes(kind: str, q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec) -> Callable[[], None]:
@@ -166,6 +166,13 @@ def passes(kind: str, q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec) -> Call
             attends(documents[:, part])(0, *own, spec).sum().backward()
 
     return in_segments
+
+
+def seconds_of(work: Callable[[], None]) -> float:
+    """The processor's time that a call takes."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
 def reset_peak() -> int:
