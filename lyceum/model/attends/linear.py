@@ -94,7 +94,7 @@ def _state_before(keys: Tensor, values: Tensor, numbers: Tensor) -> Float[Tensor
     added = (keys * lasts).transpose(-1, -2) @ values  # (B, G, N, K, V)
     keeps = (numbers[:, :, :1] == following)[:, None, :, :, None].to(added.dtype)  # (B, 1, N, 1, 1)
     state, states = torch.zeros_like(added[:, :, 0]), []
-    for chunk in range(added.shape[2]):
+    for more, keep in zip(added.unbind(dim=2), keeps.unbind(dim=2), strict=True):  # slices' gradients would be squares
         states.append(state)
-        state = state * keeps[:, :, chunk] + added[:, :, chunk]
+        state = state * keep + more
     return torch.stack(states, dim=2)
