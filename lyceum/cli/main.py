@@ -20,6 +20,7 @@ GROUPS = {
         "chat": ("talk", "talk in the terminal: chat [MODEL] [PROMPT]"),
         "run": ("talk", "the same with the model always named: run MODEL [PROMPT]"),
         "generate": ("talk", "one completion, any decoding: generate MODEL PROMPT"),
+        "embed": ("embed", "texts as vectors, and how alike they are: embed MODEL TEXT…"),
     },
     "train": {
         "corpus": ("stages", "clean text out of raw files: corpus [PRESET] PATH…"),

@@ -190,9 +190,14 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One prompt and how to go on from it."""
+    """One prompt and how to go on from it.
+
+    A model with an encoder reads `source` with that, and `tokens` are what its decoder has written so far. Without a
+    source it reads `tokens` with the encoder, and the answer begins as the model's do.
+    """
 
     tokens: tuple[int, ...]
+    source: tuple[int, ...] = ()
     sampling: Sampling = Sampling()
     search: Search | None = None  # None: each token is chosen once, as `sampling` says
     grammar: Grammar | None = None
@@ -244,7 +249,7 @@ class Reply:
     text: str  # without the end token or stop string
     tokens: tuple[int, ...]  # with them
     finish: Finish
-    prompt_tokens: int
+    prompt_tokens: int  # a source's too
     logprobs: tuple[float, ...] = ()  # of each answer token, the model's own: temperature 1, no other sampling rule
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()  # of each answer token: the likeliest (token, log p)
     explained: tuple[tuple[Candidate, ...], ...] = ()  # of the first `explain_tokens` answer tokens

@@ -22,7 +22,7 @@ from lyceum.infer.draft import Drafts
 from lyceum.infer.grammar import Grammars
 from lyceum.infer.outcomes import Handout
 from lyceum.infer.paged import PagePool
-from lyceum.infer.runner import PAGE_TOKENS, Outcome, Runner
+from lyceum.infer.runner import PAGE_TOKENS, Outcome, Runner, sourced
 from lyceum.infer.sample import DAMAGED, Sample, choose_all
 from lyceum.infer.scheduler import Job, Reading, Scheduler
 from lyceum.infer.score import Score
@@ -30,6 +30,8 @@ from lyceum.infer.searches import Tools, most_branches, search_for
 from lyceum.infer.stream import Answer
 from lyceum.infer.writing import Chosen
 from lyceum.tokenizer.tokenizer import Tokenizer
+
+Trunk = tuple[tuple[int, ...], tuple[int, ...]]  # a source, and the tokens before those that are scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,13 @@ class Engine:
             raise ConfigError(f"max_rows is {max_rows}; it must be at least 1")
         if pass_tokens < PAGE_TOKENS:
             raise ConfigError(f"pass_tokens is {pass_tokens}; it must be at least {PAGE_TOKENS}, a page")
+        if draft is not None and (draft.start_id is not None or runner.start_id is not None):
+            raise ConfigError("a draft guesses for models without an encoder; leave it out")
         self.runner, self.tokenizer, self.max_rows = runner, tokenizer, max_rows
         self._pool = PagePool(runner.num_pages, poison=runner.poison if debug else None)
-        self._scheduler = Scheduler(self._pool, runner.copy_page, max_rows=max_rows, pass_tokens=pass_tokens)
+        self._scheduler = Scheduler(
+            self._pool, runner.copy_page, max_rows=max_rows, pass_tokens=pass_tokens, forget=runner.forget
+        )
         known_tokens = min(tokenizer.vocab_size, runner.vocab_size)
         self._tools = Tools(
             tokenizer=tokenizer,
@@ -81,7 +87,7 @@ class Engine:
         self._jobs: dict[Answer, Job] = {}  # of every unfinished request
         self._answers: dict[Job, list[Answer]] = {}
         self._after_scoring: dict[Answer, Search] = {}
-        self._trunks: dict[tuple[int, ...], Job] = {}  # scoring jobs that others may join
+        self._trunks: dict[Trunk, Job] = {}  # scoring jobs that others may join
         self._ended: list[Answer] = []  # since the last step
         self._deadlines: list[tuple[float, int, Answer]] = []  # a heap
         self._num_submitted = 0
@@ -89,7 +95,7 @@ class Engine:
 
     @property
     def context_tokens(self) -> int:
-        """The most tokens a prompt and its answer may have together."""
+        """The most tokens a prompt and its answer may have together; with an encoder, each of them."""
         return self.runner.context_tokens
 
     @property
@@ -111,6 +117,7 @@ class Engine:
 
     def submit(self, request: Request) -> Answer:
         """Queue a request. ConfigError, before any work, when it does not fit the model or the cache."""
+        request = sourced(request, self.runner.start_id)
         self._check(request)
         answer = Answer(request, self.tokenizer, advance=self._advance, on_end=self._ended.append, lock=self._lock)
         search = search_for(answer, self._tools) if request.sampling.max_tokens else None
@@ -159,14 +166,19 @@ class Engine:
 
     def _check(self, request: Request) -> None:
         num_tokens, more, runner = len(request.tokens), request.sampling.max_tokens, self.runner
-        if not num_tokens:
+        if not num_tokens or (runner.start_id is not None and not request.source):
             raise ConfigError("the prompt has no tokens; give at least one, such as the tokenizer's first")
         if num_tokens + more > runner.context_tokens:
             raise ConfigError(
                 f"the prompt's {num_tokens} tokens and max_tokens={more} make {num_tokens + more}; this model reads "
                 f"{runner.context_tokens}: shorten the prompt or lower max_tokens"
             )
-        worst = max(request.tokens) if min(request.tokens) >= 0 else min(request.tokens)
+        if len(request.source) > runner.context_tokens:
+            raise ConfigError(
+                f"the source has {len(request.source)} tokens; this model reads {runner.context_tokens}: shorten it"
+            )
+        read = (*request.source, *request.tokens)
+        worst = max(read) if min(read) >= 0 else min(read)
         if not 0 <= worst < runner.vocab_size:
             raise ConfigError(
                 f"the prompt holds token {worst}; this model's are 0 to {runner.vocab_size - 1}: use its own tokenizer"
@@ -192,7 +204,7 @@ class Engine:
                 self.step()
 
     def _enter(self, search: Search, answers: list[Answer]) -> Job:
-        job = Job(search=search)
+        job = Job(search=search, source=answers[0].request.source)
         self._answers[job] = answers
         for answer in answers:
             self._jobs[answer] = job
@@ -203,7 +215,8 @@ class Engine:
         if search is not None:
             self._after_scoring[answer] = search
         score = Score(answer, fork=self._scheduler.fork)
-        job = self._trunks.get(score.trunk)
+        trunk = answer.request.source, score.trunk
+        job = self._trunks.get(trunk)
         if (
             job is not None
             and isinstance(job.search, Score)
@@ -213,7 +226,7 @@ class Engine:
             self._answers[job] = job.search.answers
             self._jobs[answer] = job
             return
-        job = self._trunks[score.trunk] = self._enter(score, score.answers)
+        job = self._trunks[trunk] = self._enter(score, score.answers)
         self._scheduler.waiting.append(job)
 
     def _drop_ended(self) -> None:
@@ -231,8 +244,8 @@ class Engine:
     def _remove(self, job: Job, before: Sequence[Branch] = ()) -> None:
         self._scheduler.remove(job, before)
         del self._answers[job]
-        if isinstance(job.search, Score) and self._trunks.get(job.search.trunk) is job:
-            del self._trunks[job.search.trunk]
+        if isinstance(job.search, Score) and self._trunks.get(trunk := (job.source, job.search.trunk)) is job:
+            del self._trunks[trunk]
 
     def _fail(self, job: Job, error: Exception, before: Sequence[Branch] = ()) -> None:
         for answer in self._answers[job]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lyceum.infer.branch import Branch, Search
-from lyceum.infer.paged import FIRST, PagePool
+from lyceum.infer.paged import Before, PagePool
 from lyceum.infer.runner import PAGE_TOKENS, Span
 
 
@@ -22,6 +22,7 @@ class Job:
     """A Search in the queue."""
 
     search: Search
+    source: tuple[int, ...] = ()  # what an encoder reads for all of its branches
     times_alone: int = 0  # times it gave up its pages although nobody else had any
     is_repeated: bool = False  # it was read before and gave up its pages
     logprobs: dict[Branch, list[npt.NDArray[np.float32]]] = field(default_factory=dict)  # of targets, in parts
@@ -47,14 +48,20 @@ class Scheduler:
     """Jobs that wait, jobs that run, and whose pages are whose."""
 
     def __init__(
-        self, pool: PagePool, copy_page: Callable[[int, int], None], *, max_rows: int, pass_tokens: int
+        self,
+        pool: PagePool,
+        copy_page: Callable[[int, int], None],
+        *,
+        max_rows: int,
+        pass_tokens: int,
+        forget: Callable[[tuple[int, ...]], None],
     ) -> None:
         self.pool, self.max_rows, self.pass_tokens = pool, max_rows, pass_tokens
         self.waiting: deque[Job] = deque()
         self.running: list[Job] = []  # the one that came first comes first
         self.stuck: list[Job] = []  # the pages are not enough for it alone: it would be read again for ever
         self.preemptions = 0
-        self._copy_page = copy_page
+        self._copy_page, self._forget = copy_page, forget
         self._forked: list[Branch] = []  # since the last `settle`: a Search may drop them at once
 
     def fork(self, branch: Branch) -> Branch:
@@ -114,12 +121,12 @@ class Scheduler:
         alive = set(job.search.branches)
         for branch in (*before, *self._forked):
             if branch not in alive:
-                self._enter(branch)
+                self._enter(branch, job.source)
                 self._give_back(branch, keep=0)
         self._forked.clear()
         for branch in job.search.branches:
             if branch.num_read // PAGE_TOKENS > branch.num_kept:
-                self._enter(branch)
+                self._enter(branch, job.source)
             self._give_back(branch, keep=-(-branch.num_read // PAGE_TOKENS))
             if branch.wants_hidden:
                 branch.num_taken = branch.num_read
@@ -128,7 +135,7 @@ class Scheduler:
     def settle_part(self, reading: Reading) -> None:
         """After a part of a job was read: full pages can be found."""
         for branch in reading.branches:
-            self._enter(branch)
+            self._enter(branch, reading.job.source)
 
     def remove(self, job: Job, before: Sequence[Branch] = ()) -> None:
         """The job is over; `before` are branches its Search may have dropped since the last `settle`."""
@@ -136,7 +143,7 @@ class Scheduler:
             self._give_back(branch, keep=0)
         self._forked.clear()
         if job in self.running:
-            self.running.remove(job)
+            self._stop(job)
         elif job in self.waiting:
             self.waiting.remove(job)
 
@@ -170,7 +177,7 @@ class Scheduler:
             if not self._make_room(job, branch, branch.num_read + size, planned):
                 return 0
             reading.branches.append(branch)
-            reading.spans.append(_span(branch, size))
+            reading.spans.append(_span(branch, size, job.source))
             total += size
         if total:
             planned[job] = reading
@@ -214,9 +221,15 @@ class Scheduler:
         job.logprobs.clear()
         job.hidden.clear()
         job.is_repeated = True
-        self.running.remove(job)
+        self._stop(job)
         self.waiting.appendleft(job)
         self.preemptions += 1
+
+    def _stop(self, job: Job) -> None:
+        """The job runs no longer; its source is forgotten unless others run with the same."""
+        self.running.remove(job)
+        if job.source and all(other.source != job.source for other in self.running):
+            self._forget(job.source)
 
     def _has_room(self, job: Job) -> bool:
         """Whether its prompt's pages are there, and one for everyone who runs: else someone soon had to go."""
@@ -225,26 +238,25 @@ class Scheduler:
         first, *others = job.search.branches
         shared = first.num_prompt // PAGE_TOKENS
         needed = _pages(first) + sum(max(_pages(branch) - shared, 1) for branch in others)
-        held = [
-            page for page in self.pool.find(first.tokens, most_tokens=_most_found(first)) if self.pool.is_held(page)
-        ]
-        return needed - len(held) + len(self.running) <= self.pool.num_available
+        found = self.pool.find(first.tokens, most_tokens=_most_found(first), source=job.source)
+        num_held = sum(self.pool.is_held(page) for page in found)
+        return needed - num_held + len(self.running) <= self.pool.num_available
 
     def _start(self, job: Job, branch: Branch) -> None:
         """Begin with the pages that can be found."""
         self._give_back(branch, keep=0)
-        found = self.pool.adopt(branch.tokens, most_tokens=_most_found(branch))
+        found = self.pool.adopt(branch.tokens, most_tokens=_most_found(branch), source=job.source)
         branch.pages += found
         branch.num_read = len(found) * PAGE_TOKENS
         branch.num_kept = len(found)
         if not job.is_repeated:
             branch.num_cached = min(branch.num_read, branch.num_prompt)
 
-    def _enter(self, branch: Branch) -> None:
+    def _enter(self, branch: Branch, source: Before) -> None:
         """Let the full pages of a branch be found."""
         for at in range(branch.num_kept, branch.num_read // PAGE_TOKENS):
             tokens = branch.tokens[at * PAGE_TOKENS : (at + 1) * PAGE_TOKENS]
-            before = branch.pages[at - 1] if at else FIRST
+            before = branch.pages[at - 1] if at else source
             branch.pages[at] = self.pool.enter(branch.pages[at], before=before, tokens=tokens)
             branch.num_kept = at + 1
 
@@ -285,7 +297,7 @@ def _pages(branch: Branch) -> int:
     return -(-len(branch.tokens) // PAGE_TOKENS)
 
 
-def _span(branch: Branch, size: int) -> Span:
+def _span(branch: Branch, size: int, source: tuple[int, ...]) -> Span:
     """The branch's next `size` unread tokens, and what is wanted after them."""
     start, total = branch.num_read, len(branch.tokens)
     end = start + size
@@ -299,6 +311,7 @@ def _span(branch: Branch, size: int) -> Span:
         tokens=branch.tokens[start:end],
         start=start,
         pages=branch.pages,
+        source=source,
         num_logits=num_logits,
         targets=targets,
         wants_hidden=branch.wants_hidden,

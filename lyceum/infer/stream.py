@@ -210,7 +210,7 @@ class Answer:
             text="".join(choice.text),
             tokens=tuple(choice.tokens),
             finish=choice.finish,
-            prompt_tokens=len(self.request.tokens),
+            prompt_tokens=len(self.request.source) + len(self.request.tokens),
             logprobs=tuple(choice.logprobs),
             top_logprobs=tuple(choice.top_logprobs) if self.request.top_logprobs else (),
             explained=tuple(choice.explained),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lyceum.assist.embed import Embedder, read_config
 from lyceum.core.device import pick_device
 from lyceum.infer.engine import Engine
 from lyceum.infer.torch_engine import best_engine
@@ -50,8 +51,15 @@ def load(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
     return Loaded(name=reference, model=model, tokenizer=tokenizer)
 
 
-def load_base(reference: str) -> Loaded:
-    """Open a model to put a fresh adapter on: one that it comes with becomes part of its weights."""
-    opened = load(reference)
+def load_base(reference: str, *, dtype: torch.dtype | None = None) -> Loaded:
+    """Open a model to train on: an adapter that it comes with becomes part of its weights."""
+    opened = load(reference, dtype=dtype)
     lora.fold(opened.model)
     return opened
+
+
+def load_embedder(reference: str, *, exact: bool = False) -> Embedder:
+    """Open an encoder to make vectors of texts; `exact` computes in float32, else in the device's own format."""
+    opened = load(reference, dtype=torch.float32 if exact else None)
+    folder, context_tokens = locate(reference).path, opened.model.config.context_tokens
+    return Embedder(opened.model, opened.tokenizer, read_config(folder, context_tokens=context_tokens))

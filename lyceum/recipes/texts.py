@@ -15,7 +15,7 @@ from lyceum.catalog import readers, sources
 from lyceum.core.errors import CheckpointError, ConfigError, DataError, suggestion
 from lyceum.core.run import MANIFEST, Run
 from lyceum.corpus.storage import Texts
-from lyceum.recipes import snippets
+from lyceum.recipes import messages, snippets
 
 CORPORA: dict[str, Callable[[Path], list[str]]] = {
     "tinyshakespeare": lambda folder: [readers.read_tinyshakespeare(folder)],
@@ -39,7 +39,9 @@ class Corpus:
 
 def read_corpus(reference: str) -> Corpus:
     """The documents a name or path stands for. DataError when there is no text in them."""
-    if reference in CORPORA:
+    if reference == messages.NAME:
+        corpus = Corpus(documents=messages.message_texts(), origin=messages.ORIGIN)
+    elif reference in CORPORA:
         corpus = Corpus(documents=CORPORA[reference](sources.fetch(reference)), origin=f"catalog:{reference}")
     elif (path := Path(reference)).exists() and not (path / MANIFEST).is_file():
         paths = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
@@ -57,7 +59,8 @@ def _of_run(reference: str) -> Corpus:
     try:
         run = Run.open(reference)
     except CheckpointError as error:
-        hint = suggestion(reference, CORPORA) or f"; the library has {', '.join(CORPORA)}"
+        known = [*CORPORA, messages.NAME]
+        hint = suggestion(reference, known) or f"; the library has {', '.join(known)}"
         raise ConfigError(f"corpus {reference!r} is neither in the library, a file nor a Run{hint}") from error
     if run.manifest.kind != "corpus" or not run.is_finished:
         raise ConfigError(f"{run.id} is a {run.manifest.status} {run.manifest.kind}; a finished corpus is needed here")

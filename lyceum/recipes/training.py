@@ -15,6 +15,7 @@ from lyceum.data.batch import Source
 from lyceum.model.adapters import lora
 from lyceum.model.adapters.lora import LoraConfig
 from lyceum.model.transformer import Transformer
+from lyceum.model.weights import save_folder
 from lyceum.plan.cost import cost_of_time
 from lyceum.plan.hardware import hardware
 from lyceum.plan.training import Plan, compare, comparison_table, for_people, plan_training
@@ -88,6 +89,17 @@ def train_adapter(made: Run, opened: Loaded, lesson: Lesson, adapter: LoraConfig
         opened.tokenizer.save(folder)
 
     return train(made, opened.model, lesson, save_weights=save, adapter=adapter, base=base)
+
+
+def train_whole(made: Run, opened: Loaded, lesson: Lesson, *, base: str) -> dict[str, Any]:
+    """Train all weights of a model that is open in float32; `model/` is a Hugging Face folder."""
+    opened.model.requires_grad_(True)
+
+    def save(folder: Path) -> None:
+        save_folder(opened.model, folder)
+        opened.tokenizer.save(folder)
+
+    return train(made, opened.model, lesson, save_weights=save, base=base)
 
 
 def report(made: Run, summary: Mapping[str, Any], *, samples: Mapping[str, str] | None = None) -> None:

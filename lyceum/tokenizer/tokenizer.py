@@ -91,7 +91,7 @@ class Tokenizer:
 
     def encode_framed(self, text: str) -> list[int]:
         """`encode` with what the model was trained to see around a text: bos_token, or BERT's [CLS] and [SEP]."""
-        before, after = self._frame
+        before, after = self.frame
         return [*before, *self.encode(text), *after]
 
     def encode_with_specials(self, text: str) -> list[int]:
@@ -187,8 +187,8 @@ class Tokenizer:
         return {name: self.token_text(i) for name, i in ids.items() if i is not None}
 
     @functools.cached_property
-    def _frame(self) -> tuple[list[int], list[int]]:
-        """What the library's post-processor adds before and after a text."""
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The tokens the model was trained to see before and after a text, such as BERT's [CLS] and [SEP]."""
         bare: list[int] = self._plain.encode("a", add_special_tokens=False).ids
         framed: list[int] = self._plain.encode("a", add_special_tokens=True).ids
         at = next((at for at in range(len(framed)) if framed[at : at + len(bare)] == bare), 0)

@@ -96,6 +96,8 @@ def toy_language(letters: Sequence[int], *, seed: int = 0, sharpness: float = 1.
 class PagedLanguage:
     """A Runner whose pages hold tokens: it says what the language says after those it finds there."""
 
+    start_id: int | None = None
+
     def __init__(self, language: Language, *, num_pages: int = 32, context_tokens: int = 96) -> None:
         self.language, self.num_pages, self.context_tokens = language, num_pages, context_tokens
         self.vocab_size = VOCAB_SIZE
@@ -124,6 +126,9 @@ class PagedLanguage:
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page."""
         self.cells[target] = self.cells[source]
+
+    def forget(self, source: tuple[int, ...]) -> None:
+        """There are no sources."""
 
     def poison(self, page: int) -> None:
         """Forget what is in it."""

@@ -27,7 +27,11 @@ def scheduler_of(*, num_pages=20, max_rows=4, pass_tokens=32):
     copies = []
     pool = PagePool(num_pages)
     scheduler = Scheduler(
-        pool, lambda source, target: copies.append((source, target)), max_rows=max_rows, pass_tokens=pass_tokens
+        pool,
+        lambda source, target: copies.append((source, target)),
+        max_rows=max_rows,
+        pass_tokens=pass_tokens,
+        forget=lambda source: None,
     )
     return scheduler, pool, copies
 

@@ -38,6 +38,8 @@ BEHIND = 4  # entries of a table behind its last page: kernels read pages by two
 class KernelRunner:
     """Runs a model on the CPU. Not safe for several threads at once; the engine's lock sees to that."""
 
+    start_id: int | None = None  # no model with an encoder runs here
+
     def __init__(
         self,
         config: ModelConfig,
@@ -99,6 +101,9 @@ class KernelRunner:
             logsumexp=stats[:, 0] + np.log(stats[:, 1]),
             hidden=program.hidden[:count],
         )
+
+    def forget(self, source: tuple[int, ...]) -> None:
+        """There are no sources."""
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page's keys and values, all layers."""

@@ -1,0 +1,165 @@
+"""Finetuning a model with two stacks on pairs of texts: it learns a rule, resumes, and says what it cannot read."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyceum.catalog import sources
+from lyceum.cli.main import main
+from lyceum.core.errors import ConfigError, DataError
+from lyceum.core.request import Request, Sampling
+from lyceum.core.run import Run
+from lyceum.model.adapters.lora import LoraConfig
+from lyceum.model.transformer import Transformer
+from lyceum.model.weights import save_folder
+from lyceum.recipes import finetune, messages, sequences
+from lyceum.recipes.load import load
+from lyceum.recipes.shapes import Shape, Style, model_config
+from lyceum.recipes.snippets import Part
+from lyceum.recipes.texts import read_corpus
+from lyceum.tokenizer.kinds import Unigram
+from lyceum.tokenizer.train import train
+from lyceum.train.loop import FitConfig
+from lyceum.train.optim import AdamW
+from lyceum.train.schedule import Cosine
+from tests.catalog.test_translations import mo
+from tests.small import LLAMA, small_model
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five")
+FIT = FitConfig(steps=6, optimizer=AdamW(rate=5e-3, weight_decay=0.0), schedule=Cosine(warmup=2), save_every_steps=3)
+
+
+def pairs(count: int) -> list[tuple[str, str]]:
+    """Numbers as words, and as digits: the rule to learn."""
+    draw = random.Random(0)
+    rows = [[draw.randrange(6) for _ in range(draw.randint(1, 2))] for _ in range(count)]
+    return [(" ".join(NUMBERS[n] for n in row), " ".join(map(str, row))) for row in rows]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> str:
+    """A T5 that has learnt nothing, as a Hugging Face folder."""
+    words = train((f"{source} {target}" for source, target in pairs(60)), Unigram(vocab_size=48))
+    shape = Shape(style=Style.T5_GATED, dim=48, num_layers=1, num_heads=4, num_kv_heads=4, ffn_dim=96)
+    torch.manual_seed(0)
+    model = Transformer(
+        model_config(
+            shape, vocab_size=words.vocab_size, context_tokens=48, bos_id=words.pad_id, eos_id=words.eos_ids[0]
+        )
+    )
+    save_folder(model, tmp_path / "t5")
+    words.save(tmp_path / "t5")
+    return str(tmp_path / "t5")
+
+
+def jsonl(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> str:
+    return jsonl(tmp_path / "numbers.jsonl", [{"source": source, "target": target} for source, target in pairs(400)])
+
+
+def config(model: str, data: str, **choices: object) -> finetune.Config:
+    return finetune.Config(
+        **{"model": model, "data": data, "fit": FIT, "rows": 4, "context_tokens": 48, "judged": 10} | choices
+    )
+
+
+def test_a_rule_is_learnt_and_told_by_chrf(fresh: str, numbers: str) -> None:
+    long = dataclasses.replace(FIT, steps=120, save_every_steps=0)
+    run = finetune.run(config(fresh, numbers, fit=long))
+    told = run.manifest.summary
+    assert told["judged_pairs"] == 10 and told["pairs"] == 360
+    assert told["exact_beams"] >= 0.9 and told["chrf_beams"] > 80 and told["chrf_of_copying"] < 20, told
+    assert "= " in (run.directory / "report.html").read_text()
+    opened = load(run.id, dtype=torch.float32)
+    prompt = tuple(opened.tokenizer.encode_framed("three one"))
+    assert opened.engine().submit(Request(tokens=prompt, sampling=Sampling(max_tokens=8))).reply().text == "3 1"
+
+
+def test_a_resumed_run_is_an_uninterrupted_one(fresh: str, numbers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = finetune.run(config(fresh, numbers))
+    expected = load(whole.id, dtype=torch.float32).model.state_dict()
+    files = [row["loss"] for row in whole.read_metrics()]
+    monkeypatch.setenv("LYCEUM_RUNS", str(Path(fresh).parent / "others"))
+    judged = sequences.judge
+
+    def stop(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sequences, "judge", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config(fresh, numbers))
+    monkeypatch.setattr(sequences, "judge", judged)
+    again = finetune.run(config(fresh, numbers))
+    assert [row["loss"] for row in again.read_metrics()] == files
+    for name, tensor in load(again.id, dtype=torch.float32).model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_adapters_are_refused_before_anything_is_opened(numbers: str) -> None:
+    with pytest.raises(ConfigError, match="lora is set and pairs of texts teach all weights"):
+        finetune.run(config("nothing-here", numbers, lora=LoraConfig(rank=2)))
+
+
+def test_the_last_tenth_of_a_file_is_held_out(numbers: str, tmp_path: Path) -> None:
+    learnt, judged = (sequences.read_sequences(numbers, part) for part in Part)
+    assert [(pair.source, pair.target) for pair in (*learnt, *judged)] == pairs(400) and len(judged) == 40
+    other = jsonl(tmp_path / "io.jsonl", [{"input": "a", "output": "b"}] * 2)
+    assert sequences.read_sequences(other, Part.TRAIN) == [sequences.TextPair(source="a", target="b")]
+
+
+def test_messages_come_in_two_parts_that_share_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {f"Save file {n}": f"Enregistrer le fichier {n}" for n in range(40)}
+    texts |= {"save FILE 3!": "enregistrer", "Same": "Same", "%d": "%d ", "x" * 101: "y", "Two\nlines": "Deux\nlignes"}
+    (tmp_path / "a.mo").write_bytes(mo(texts))
+    monkeypatch.setattr(sources, "fetch", lambda name: tmp_path)
+    monkeypatch.setattr(messages, "HELD_OUT", 10)
+    learnt, judged = (messages.message_pairs(part) for part in Part)
+    assert len(judged) == 10 and len(learnt) == 31 and not set(learnt) & set(judged)
+    assert ("Two lines", "Deux lignes") in learnt + judged
+    assert sorted(read_corpus(messages.NAME).documents) == sorted(text for pair in learnt for text in pair)
+    assert sequences.are_sequences(messages.NAME) and not sequences.are_sequences("movie-sentiment")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"source": "a", "target": "b"}], "has 1 rows; at least 2"),
+        ([{"source": "a", "target": "b"}, {"source": "a"}], r"row 2 needs text under 'source' and 'target'; its keys"),
+        ([{"source": "a", "target": "b"}, {"source": "a", "target": " "}], "row 2 has nothing under 'target'"),
+        ([{"source": "a", "target": 3}] * 2, "row 1 needs text"),
+    ],
+)
+def test_damaged_rows_are_told(rows: list[dict[str, object]], told: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=told):
+        sequences.read_sequences(jsonl(tmp_path / "bad.jsonl", rows), Part.TRAIN)
+
+
+def test_models_and_data_that_do_not_fit_are_told(
+    fresh: str, numbers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = jsonl(tmp_path / "talk.jsonl", [{"messages": [{"role": "user", "content": "a"}]}])
+    with pytest.raises(ConfigError, match="holds conversations, which teach a model of architecture decoder"):
+        finetune.run(config(fresh, talk))
+    save_folder(small_model(dataclasses.replace(LLAMA, vocab_size=48)), tmp_path / "llama")
+    load(fresh).tokenizer.save(tmp_path / "llama")
+    assert main(["finetune", str(tmp_path / "llama"), numbers]) == 2
+    assert "holds pairs of texts, which teach a model of architecture encoder_decoder" in capsys.readouterr().err
+    assert not [run for run in Run.all() if run.is_finished]
+
+
+def test_the_command_generates_from_what_was_learnt(
+    fresh: str, numbers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finetune.run(config(fresh, numbers))
+    assert main(["generate", run.id, "two five", "--max-tokens", "6", "--search", "Beam", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompt"] == "two five" and told["score"] is not None and len(told["tokens"]) <= 6
