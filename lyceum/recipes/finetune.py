@@ -59,7 +59,8 @@ WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
         data=messages.NAME, rows=16, context_tokens=128,
-        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),  # after 150 steps the loss is 1.0; AdamW has 3.0
+        # After 150 steps the loss is 1.0; AdamW has 3.0.
+        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),
     ),
 }  # fmt: skip
 
