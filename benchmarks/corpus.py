@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import gzip
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -101,48 +102,47 @@ def fetched(packages: Sequence[str], folder: Path) -> Path:
 # The crawl
 
 
-def dirty(html: Sequence[Path], most_bytes: float) -> Iterator[tuple[str, bytes]]:
-    """Addresses and pages of a crawl; `?copy=` in an address says what was planted."""
+def dirty(html: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """Addresses and pages of an endless crawl; `copy=` in an address says what was planted.
+
+    Where the pages run out, their mirrors come.
+    """
     draw = random.Random(1)
     waiting: list[tuple[str, bytes]] = []
-    total = 0
-    for number, path in enumerate(html):
-        address, page = f"http://host{number % 50}/{path.name}", path.read_bytes()
-        page = re.sub(rb"(<body[^>]*>)", lambda match: match[1] + HEAD, page, count=1).replace(
-            b"</body>", FOOT + b"</body>"
-        )
+    for place in itertools.count():
+        turn, number = divmod(place, len(html))
+        path = html[number]
+        address, page = f"http://host{(number + turn) % 50}/{path.name}", path.read_bytes()
+        page = re.sub(rb"(<body[^>]*>)", lambda match: match[1] + HEAD, page, count=1)
+        page = page.replace(b"</body>", FOOT + b"</body>")
         if draw.random() < BROKEN:
             page, address = page.replace(b"e", b"\xe9\xff", 200), f"{address}?broken"
+        elif turn:
+            address = f"{address}?copy=mirror&of={number}"
         elif draw.random() < COPIED:
             waiting.append((f"{address}?copy=exact&of={number}", page))
         elif draw.random() < EDITED:
             waiting.append(
                 (f"{address}?copy=edited&of={number}", page.replace(b" the ", b" this ", draw.randint(1, 3)))
             )
+        if "?" not in address:
+            address = f"{address}?page={number}"
         draw.shuffle(waiting)
-        for item in [(f"{address}{'&' if '?' in address else '?'}page={number}", page), *waiting[: len(waiting) // 8]]:
-            total += len(item[1])
-            yield item
-        del waiting[: len(waiting) // 8]
-        if total > most_bytes:
-            return
+        come, waiting = waiting[: len(waiting) // 8], waiting[len(waiting) // 8 :]
+        yield from ((address, page), *come)
 
 
 def made(html: Sequence[Path], folder: Path, most_bytes: float) -> list[tuple[Path, int]]:
     """Write the crawl in shards of three kinds: where each is, and the bytes of HTML or text in it."""
     folder.mkdir()
-    pages, shards = dirty(html, most_bytes), []
-    for number in range(10**6):
+    pages, shards = dirty(html), []
+    while sum(size for _, size in shards) < most_bytes:
         some, size = [], 0
-        for item in pages:
-            some.append(item)
-            size += len(item[1])
-            if size > SHARD_BYTES:
-                break
-        if not some:
-            return shards
-        shards.append(WRITERS[number % len(WRITERS)](folder / f"{number:04}", some))
-    raise AssertionError("a million shards")
+        while size < SHARD_BYTES:
+            some.append(next(pages))
+            size += len(some[-1][1])
+        shards.append(WRITERS[len(shards) % len(WRITERS)](folder / f"{len(shards):04}", some))
+    return shards
 
 
 def as_warc(path: Path, pages: Sequence[tuple[str, bytes]]) -> tuple[Path, int]:
@@ -266,11 +266,11 @@ def planted(work: Job) -> tuple[int, int]:
         origin for task in range(len(work.tasks)) for origin in origins(work.clean_folder(task) / "documents.parquet")
     ]
     stayed = {origin for path in sorted((work.folder / "documents").iterdir()) for origin in origins(path)}
-    numbers = {match[1] for origin in came if (match := re.search(r"[?&]page=(\d+)", origin))}
-    copies = [origin for origin in came if (match := re.search(r"&of=(\d+)", origin)) and match[1] in numbers]
+    numbers = {match[1] for origin in came if (match := re.search(r"page=(\d+)", origin))}
+    copies = [origin for origin in came if (match := re.search(r"of=(\d+)", origin)) and match[1] in numbers]
     # Which of the two goes depends on which comes first in the corpus.
-    pages = {match[1] for origin in stayed if (match := re.search(r"[?&]page=(\d+)", origin))}
-    both = sum(origin in stayed and re.search(r"&of=(\d+)", origin)[1] in pages for origin in copies)  # type: ignore[index]
+    pages = {match[1] for origin in stayed if (match := re.search(r"page=(\d+)", origin))}
+    both = sum(origin in stayed and re.search(r"of=(\d+)", origin)[1] in pages for origin in copies)  # type: ignore[index]
     return len(copies) - both, both
 
 

@@ -109,9 +109,9 @@ def main() -> None:
     if "cost" in parts:
         print_costs(sizes, asked.dtype)
     if "copy" in parts:
-        print_copying(steps=8 if asked.quick else 500)
+        print_copying(steps=8 if asked.quick else 400)
     if "text" in parts:
-        print_text(steps=3 if asked.quick else 250, context_tokens=512 if asked.quick else 1024)
+        print_text(steps=3 if asked.quick else 120, context_tokens=512 if asked.quick else 1024)
 
 
 def print_costs(sizes: tuple[int, ...], dtype: str) -> None:
