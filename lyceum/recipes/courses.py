@@ -7,7 +7,7 @@ text is recalled, beside what frequencies alone would recall.
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +17,7 @@ from lyceum.core.device import pick_device
 from lyceum.core.errors import ConfigError
 from lyceum.core.request import Request, Sampling
 from lyceum.core.run import Run
-from lyceum.data.batch import Batch, Source, Targets, masked_tokens, next_token
+from lyceum.data.batch import Batch, Inputs, Source, Targets, masked_tokens, next_token
 from lyceum.data.masking import MaskedStream, MaskedTokens
 from lyceum.data.mixture import Mixture, Stage
 from lyceum.data.shards import Shard, write_shard
@@ -225,9 +225,16 @@ class SpanCourse:
         self.held_out = _epoch(held_out, held_out.stream)
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
-        """Loss and accuracy on hidden tokens, each given those before it in its span; sentinels do not count."""
-        told = recall(model, self.held_out[: None if on_all else EVALUATED_BATCHES], self._hidden)
-        return {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+        """Loss and accuracy on hidden tokens, each given those before it in its span; sentinels do not count.
+
+        At the end also the loss of a decoder that is given another text's inputs: no higher, and it never looks there.
+        """
+        batches = self.held_out[: None if on_all else EVALUATED_BATCHES]
+        told = recall(model, batches, self._hidden)
+        figures = {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+        if on_all:
+            figures["held_out_loss_blind"] = recall(model, map(_blinded, batches), self._hidden).loss
+        return figures
 
     def beside(self, model: ModelConfig) -> dict[str, float]:
         """Loss and accuracy of frequencies, and the loss of knowing nothing."""
@@ -244,6 +251,13 @@ class SpanCourse:
             rows=targets.rows[kept], times=targets.times[kept], tokens=targets.tokens[kept],
             weights=targets.weights[kept],
         )  # fmt: skip
+
+
+def _blinded(batch: Batch) -> Batch:
+    """Each row with the inputs of the row before it."""
+    assert batch.inputs is not None
+    inputs = Inputs(tokens=batch.inputs.tokens.roll(1, dims=0), documents=batch.inputs.documents.roll(1, dims=0))
+    return replace(batch, inputs=inputs)
 
 
 def bits_per_byte(model: Transformer, words: Tokenizer, documents: Sequence[str]) -> Result:

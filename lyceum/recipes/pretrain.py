@@ -115,12 +115,12 @@ PRESETS = {
         ),
     ),
     "t5": Config(
-        corpus="hutto-sentiment", held_out=0.05, tokenizer=Unigram(vocab_size=2048, sentinels=100),
-        shape=Shape(style=Style.T5, dim=128, num_layers=2, ffn_dim=512), context_tokens=64, rows=32,
+        held_out=0.05, tokenizer=Unigram(vocab_size=120, sentinels=16),  # letters and their commonest groups
+        shape=Shape(style=Style.T5_GATED, dim=128, num_layers=2, ffn_dim=512), context_tokens=40, rows=48,
         objective=SpanCorruption(), evaluate_every_steps=500,
         fit=FitConfig(
-            steps=2000, optimizer=AdamW(rate=3e-3, weight_decay=0.01),
-            schedule=WarmupStableDecay(warmup=100, decay=0.5), save_every_steps=1000,
+            steps=2500, optimizer=Muon(embedding_rate=0.02), schedule=WarmupStableDecay(warmup=50, decay=0.4), clip=0.0,
+            save_every_steps=1000,
         ),
     ),
 }  # fmt: skip

@@ -27,7 +27,12 @@ from lyceum.train.loop import FitConfig, Hook, Products, fit
 from lyceum.train.objective import Objective
 
 REPORT = "report.html"
-JUDGED = {"bits_per_byte": "Bits per byte", "held_out_loss": "Loss", "held_out_accuracy": "Accuracy"}
+JUDGED = {  # figures on held-out text and what their curves are called
+    "bits_per_byte": "Bits per byte",
+    "held_out_loss": "Loss",
+    "held_out_loss_blind": "Loss with other inputs",
+    "held_out_accuracy": "Accuracy",
+}
 SMOOTHING = 0.9  # of the loss curve: each point is this much of the one before
 
 

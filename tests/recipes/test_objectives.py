@@ -67,6 +67,7 @@ def test_a_model_learns_to_recall_what_was_taken_out(style: Style, tmp_path: Pat
     assert model.config.architecture is style.architecture
     if style.architecture is Architecture.ENCODER_DECODER:
         assert model.config.bos_id == Tokenizer.open(born.folder).pad_id
+        assert told["held_out_loss_blind"] > told["held_out_loss"]
 
 
 @BOTH
