@@ -232,7 +232,7 @@ class SpanCourse:
         batches = self.held_out[: None if on_all else EVALUATED_BATCHES]
         told = recall(model, batches, self._hidden)
         figures = {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
-        if on_all:
+        if on_all and len(batches[0].tokens) > 1:
             figures["held_out_loss_blind"] = recall(model, map(_blinded, batches), self._hidden).loss
         return figures
 

@@ -110,7 +110,7 @@ PRESETS = {
         shape=Shape(style=Style.BERT, dim=128, num_layers=4, ffn_dim=512), context_tokens=64, rows=32,
         objective=MaskedTokens(unit=Unit.WORD), probe=Probe.MOVIE_SENTIMENT, evaluate_every_steps=500,
         fit=FitConfig(
-            steps=4000, optimizer=AdamW(rate=2e-3, beta2=0.98, weight_decay=0.01),
+            steps=3000, optimizer=AdamW(rate=2e-3, beta2=0.98, weight_decay=0.01),
             schedule=WarmupStableDecay(warmup=100, decay=0.5), save_every_steps=1000,
         ),
     ),
