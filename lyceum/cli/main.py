@@ -23,6 +23,7 @@ GROUPS = {
         "embed": ("embed", "texts as vectors, and how alike they are: embed MODEL TEXT…"),
     },
     "train": {
+        "corpus": ("stages", "clean text out of raw files: corpus [PRESET] PATH…"),
         "tokenizer": ("stages", "learn a vocabulary from text"),
         "pretrain": ("stages", "train a model from scratch"),
         "finetune": ("stages", "teach a model with conversations or labelled text"),

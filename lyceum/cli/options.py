@@ -34,7 +34,7 @@ def parse(kind: type[C], words: Sequence[str], *, command: str, positional: Sequ
     hints = typing.get_type_hints(kind)
     free, plain = read(words, hints, command=command)
     for name in positional:
-        if _is_tuple(hints[name]):
+        if is_tuple(hints[name]):
             plain, free = plain | ({name: free} if free else {}), []
         elif free:
             plain[name] = value_of(free.pop(0), hints[name])
@@ -87,8 +87,8 @@ def value_of(text: str, hint: Any) -> Any:
         return None
     if text in (each.__name__ for each in config_classes(hint)):
         return {"kind": text} if len(config_classes(hint)) > 1 else {}
-    if any(_is_tuple(option) for option in options):
-        inner = next(typing.get_args(option)[0] for option in options if _is_tuple(option))
+    if any(is_tuple(option) for option in options):
+        inner = next(typing.get_args(option)[0] for option in options if is_tuple(option))
         return json.loads(text) if _is_json_list(text) else [value_of(text, inner)]
     if all(option in (str, Path, NoneType) for option in options):
         return text
@@ -197,7 +197,8 @@ def _put(plain: dict[str, Any], path: Sequence[str], value: Any) -> None:
     plain[path[-1]] = value
 
 
-def _is_tuple(hint: Any) -> bool:
+def is_tuple(hint: Any) -> bool:
+    """Whether a field takes several values."""
     return typing.get_origin(hint) is tuple
 
 

@@ -1,8 +1,10 @@
 """`lyceum plan --fit RUN…`: a scaling law of one's own Runs, and what a bigger one would reach."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from lyceum.cli.options import parse
 from lyceum.cli.tables import table
@@ -42,16 +44,17 @@ def main(command: str, words: Sequence[str]) -> int:
     ladder = read_ladder(options.runs, options.counted)
     fitted = fit([rung.point for rung in ladder], options.law)
     predicted = fitted.predict(parameters=target[0], tokens=target[1]) if target else None
-    allocations = [fitted.allocate(flops) for flops in _budgets(options, ladder, is_asked=target is None)]
-    if options.json:
-        print(json.dumps(_plain(options, ladder, fitted, predicted, allocations), indent=2, ensure_ascii=False))
-        return 0
-    print(_fit_table(options, ladder, fitted))
-    if predicted and target:
+    if not options.json:
+        print(_fit_table(options, ladder, fitted))
+    if predicted and target and not options.json:
         print(
             f"\n{quantity(target[0])} parameters after {quantity(target[1])} tokens: {_interval(predicted)} bits a byte"
         )
-    if allocations:
+    allocations = [fitted.allocate(flops) for flops in _budgets(options, ladder, is_asked=target is None)]
+    if options.json:
+        told = _finite(_plain(options, ladder, fitted, predicted, allocations))
+        print(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+    elif allocations:
         print(f"\n{_allocation_table(allocations)}")
     return 0
 
@@ -90,7 +93,7 @@ def _fit_table(options: Options, ladder: Sequence[Rung], fitted: Fitted) -> str:
     rows = []
     for rung in ladder:
         point = rung.point
-        law = float(fitted.law.loss(point.parameters, point.tokens))
+        law = fitted.predict(parameters=point.parameters, tokens=point.tokens).value
         off = f"{point.loss / law - 1:+.2%}"
         epochs = None if rung.epochs is None else round(rung.epochs, 2)
         rows.append(
@@ -139,14 +142,7 @@ def _plain(
         "counted": options.counted.value,
         "constants": {name: asdict(figure) for name, figure in fitted.constants().items()},
         "scatter": fitted.scatter,
-        "runs": [
-            {
-                "run": rung.run,
-                **asdict(rung.point),
-                "law": float(fitted.law.loss(rung.point.parameters, rung.point.tokens)),
-            }
-            for rung in ladder
-        ],
+        "runs": [{"run": rung.run, **asdict(rung.point)} for rung in ladder],
         "prediction": asdict(predicted) if predicted else None,
         "allocations": [
             asdict(each)
@@ -154,3 +150,12 @@ def _plain(
             for each in allocations
         ],
     }
+
+
+def _finite(plain: Any) -> Any:
+    """The same with null for an end of an interval that is infinite, which JSON cannot say."""
+    if isinstance(plain, dict):
+        return {name: _finite(value) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from lyceum.cli.help import describe
-from lyceum.cli.options import asks_for_help, defaults, merge, read, value_of
+from lyceum.cli.options import asks_for_help, defaults, is_tuple, merge, read, value_of
 from lyceum.cli.tables import flatten, pairs
 from lyceum.core import files
 from lyceum.core.config import from_json, to_json
@@ -64,10 +64,13 @@ def configure(
         plain = merge(plain, to_json(presets[free.pop(0)]), hints)
     if file is not None:
         plain = merge(plain, _table(Path(file)), hints)
-    for name, word in zip(positional, free, strict=False):
-        given[name] = value_of(word, hints[name])
-    if len(free) > len(positional):
-        word = free[len(positional)]
+    for name in positional:
+        if is_tuple(hints[name]) and free:  # all that are left
+            given[name], free = free, []
+        elif free:
+            given[name] = value_of(free.pop(0), hints[name])
+    if free:
+        word = free[0]
         takes = f"its presets are {', '.join(presets)}" if presets else f"`lyceum {command} --help` shows what it takes"
         raise ConfigError(f"{command} does not know {word!r}{suggestion(word, presets) or f'; {takes}'}")
     return from_json(kind, merge(plain, given, hints), where=command), as_json

@@ -117,6 +117,7 @@ class ModelConfig:
     feed_forward: FeedForwardKind = FeedForwardKind.SWIGLU
     biases: Biases = Biases.NONE
     attention_scale: float | None = None  # of products of queries and keys; none: head_dim ** -0.5
+    memory_tokens: int = 0  # learned keys and values of each layer that every token sees (arXiv:1907.01470)
     attention_cap: float | None = None  # x -> cap * tanh(x / cap) on them (Gemma 2, arXiv:2408.00118, section 2)
     logit_cap: float | None = None  # the same on the scores of tokens
     logit_scale: float = 1.0
@@ -140,6 +141,8 @@ class ModelConfig:
             )
         if isinstance(self.positions, Rope) and self.head_dim % 2:
             raise ConfigError(f"ModelConfig.head_dim is {self.head_dim}; rotary positions need an even one")
+        if self.memory_tokens < 0:
+            raise ConfigError(f"ModelConfig.memory_tokens is {self.memory_tokens}; it must be 0 (none) or more")
         if self.windows and (len(self.windows) != self.num_layers or min(self.windows) < 0):
             raise ConfigError(
                 f"ModelConfig.windows is {self.windows}; it must have {self.num_layers} numbers, one a layer, 0 or more"

@@ -72,6 +72,10 @@ class Attention(nn.Module):
         has_norms = config.qk_norm is not QkNorm.NONE
         self.query_norm = make_norm(config, config.head_dim) if has_norms else None
         self.key_norm = make_norm(config, config.head_dim) if has_norms else None
+        memory = (config.num_kv_heads, config.memory_tokens, config.head_dim)
+        is_remembering = config.memory_tokens > 0 and direction is not Direction.CROSS
+        self.memory_keys = nn.Parameter(torch.empty(memory)) if is_remembering else None
+        self.memory_values = nn.Parameter(torch.empty(memory)) if is_remembering else None
         self.spec = AttendSpec(
             scale=config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale,
             direction=direction,
@@ -85,6 +89,8 @@ class Attention(nn.Module):
         q, k, v = (self._heads(project(x)) for project in (self.query, self.key, self.value))  # (B, H or G, T, K)
         q, k = self._placed(q, turn, self.query_norm), self._placed(k, turn, self.key_norm)
         spec = self.spec if places.bias is None else replace(self.spec, bias=places.bias)
+        if self.memory_keys is not None and self.memory_values is not None:
+            spec = replace(spec, memory=(self.memory_keys, self.memory_values))
         return self._joined(attend(self.layer, q, k, v, spec))
 
     def across(self, x: Float[Tensor, "B T D"], remembered: Remembered, attend: Attend) -> Float[Tensor, "B T D"]:

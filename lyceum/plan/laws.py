@@ -21,7 +21,7 @@ Constant = float | Floats
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0  # forward and backward: C = 6 N D (Kaplan et al., section 2.1)
 PETAFLOP_S_DAY = 1e15 * 24 * 60 * 60  # operations
-EXPONENTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # where a fit starts from
+FIRST_EXPONENTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # where a fit starts from
 
 
 @runtime_checkable
@@ -29,6 +29,7 @@ class Law(Protocol):
     """A law, and how a fit looks for it."""
 
     CONSTANTS: ClassVar[int]  # P
+    EXPONENTS: ClassVar[tuple[int, ...]]  # where in theta their logarithms are
 
     @staticmethod
     def log_loss(theta: Floats, n: Floats, d: Floats) -> Floats:
@@ -51,6 +52,7 @@ class Chinchilla:
     """L = E + A / N^alpha + B / D^beta (Hoffmann et al., section 3.3)."""
 
     CONSTANTS: ClassVar[int] = 5
+    EXPONENTS: ClassVar[tuple[int, ...]] = (2, 4)
 
     E: Constant  # of perfect prediction: the entropy of the text
     A: Constant
@@ -71,7 +73,7 @@ class Chinchilla:
         shares = [(0.8, 0.1, 0.1), (0.4, 0.3, 0.3), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)]
         rows = [
             (e * level, a * level, alpha, b * level, beta)
-            for (e, a, b), alpha, beta in product(shares, EXPONENTS, EXPONENTS)
+            for (e, a, b), alpha, beta in product(shares, FIRST_EXPONENTS, FIRST_EXPONENTS)
         ]
         return np.log(np.array(rows))
 
@@ -87,9 +89,10 @@ class Chinchilla:
 
     def optimal_parameters(self, flops: float) -> Constant:
         """The size of least loss when 6 N D is `flops`: G (C / 6)^(beta / (alpha + beta)) (equation 4)."""
-        both = self.alpha + self.beta
-        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / both)
-        return scale * (flops / FLOPS_PER_PARAMETER_AND_TOKEN) ** (self.beta / both)
+        log_scale = np.log(self.alpha * self.A) - np.log(self.beta * self.B)  # (alpha + beta) log G
+        log_share = self.beta * np.log(flops / FLOPS_PER_PARAMETER_AND_TOKEN)
+        best: Constant = np.exp((log_scale + log_share) / (self.alpha + self.beta))
+        return best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ class Kaplan:
     """L = ((N_c / N)^(alpha_N / alpha_D) + D_c / D)^alpha_D (Kaplan et al., equation 1.5)."""
 
     CONSTANTS: ClassVar[int] = 4
+    EXPONENTS: ClassVar[tuple[int, ...]] = (1, 3)
 
     N_c: Constant
     alpha_N: Constant
@@ -114,7 +118,7 @@ class Kaplan:
     def starts(level: float) -> Floats:
         """Either term alone gives the loss, or half of what is under the exponent, with every pair of exponents."""
         rows = []
-        for share, alpha_n, alpha_d in product((0.1, 0.5, 0.9), EXPONENTS, EXPONENTS):
+        for share, alpha_n, alpha_d in product((0.1, 0.5, 0.9), FIRST_EXPONENTS, FIRST_EXPONENTS):
             under = level ** (1 / alpha_d)
             ratio = alpha_n / alpha_d
             rows.append((np.log(share * under) / ratio, np.log(alpha_n), np.log((1 - share) * under), np.log(alpha_d)))
@@ -139,8 +143,9 @@ class Kaplan:
         Of models that see all their tokens; the paper's own allocation (section 6) stops large models early.
         """
         ratio = self.alpha_N / self.alpha_D
-        power = ratio * self.N_c**ratio * flops / (FLOPS_PER_PARAMETER_AND_TOKEN * self.D_c)
-        return power ** (1 / (ratio + 1))
+        each = flops / FLOPS_PER_PARAMETER_AND_TOKEN
+        best: Constant = np.exp((np.log(ratio * each) - np.log(self.D_c) + ratio * np.log(self.N_c)) / (ratio + 1))
+        return best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,7 @@ class KaplanSize:
     """L = (N_c / N)^alpha_N (Kaplan et al., equation 1.1): Runs whose tokens are no limit."""
 
     CONSTANTS: ClassVar[int] = 2
+    EXPONENTS: ClassVar[tuple[int, ...]] = (1,)
 
     N_c: Constant
     alpha_N: Constant
@@ -160,7 +166,7 @@ class KaplanSize:
     @staticmethod
     def starts(level: float) -> Floats:
         """Every exponent."""
-        return np.array([(np.log(level), np.log(exponent)) for exponent in EXPONENTS])
+        return np.array([(np.log(level), np.log(exponent)) for exponent in FIRST_EXPONENTS])
 
     @classmethod
     def of(cls, theta: Floats, n: float, d: float) -> "KaplanSize":
@@ -178,6 +184,7 @@ class KaplanData:
     """L = (D_c / D)^alpha_D (Kaplan et al., equation 1.2): Runs whose size is no limit."""
 
     CONSTANTS: ClassVar[int] = 2
+    EXPONENTS: ClassVar[tuple[int, ...]] = (1,)
 
     D_c: Constant
     alpha_D: Constant

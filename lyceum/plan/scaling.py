@@ -44,6 +44,8 @@ DELTA = 1e-3  # of the Huber loss, as in the paper: Runs further off than 0.1 % 
 FIRST_ROUNDS, FINALISTS, ROUNDS = 15, 10, 200  # of Levenberg-Marquardt: from all starts, then from the best of them
 ENOUGH = 1e-6  # a round that gains less of the Huber loss is the last
 EXACT = 1e-24  # a Huber loss that is rounding
+EXPONENT_RANGE = 0.01, 10.0  # outside of it a term is a constant or a step
+LIMIT = 500.0  # of a scale's logarithm
 DRAWS = 1000
 PERCENT = 95
 DISTINCT = 3  # sizes, and numbers of tokens, that tell a term with an exponent from a constant
@@ -84,38 +86,54 @@ class Allocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A law found in Runs."""
+    """A law found in Runs, and `draws` more: the same law, had the Runs come out otherwise."""
 
-    law: Law
-    draws: Law  # each constant an array: the same law, had the Runs come out otherwise
+    kind: type[Law]
+    theta: Floats  # (P,)
+    others: Floats  # (draws, P)
+    means: tuple[float, float]  # of log N and log D, from which theta counts
     scatter: float  # standard deviation of a Run's log loss around the law: 0.01 is 1 %
     noise: Floats  # (draws,) made-up scatter of one more Run, in log loss
-    points: tuple[Point, ...]
+
+    @property
+    def law(self) -> Law:
+        """The law with its constants."""
+        return self.kind.of(self.theta, *self.means)
 
     def constants(self) -> dict[str, Range]:
         """The law's constants by name, each alone: they move together, so that predictions are surer than they are."""
-        return {name: _range(float(value), vars(self.draws)[name]) for name, value in vars(self.law).items()}
+        with np.errstate(over="ignore"):  # a scale with a tiny exponent: infinite
+            found, others = vars(self.law), vars(self.kind.of(self.others, *self.means))
+        return {name: _range(float(value), others[name]) for name, value in found.items()}
 
     def predict(self, *, parameters: float, tokens: float) -> Range:
         """The loss of one more Run; the interval holds both what the law leaves open and the scatter of that Run."""
-        value = float(self.law.loss(parameters, tokens))
-        return _range(value, self.draws.loss(parameters, tokens) * np.exp(self.noise))
+        n, d = np.log([[parameters], [tokens]]) - np.array(self.means)[:, None]
+        value = self.kind.log_loss(self.theta[None], n, d)[0, 0]
+        with np.errstate(over="ignore"):
+            return _range(float(np.exp(value)), np.exp(self.kind.log_loss(self.others, n, d)[:, 0] + self.noise))
 
     def allocate(self, flops: float) -> Allocation:
-        """The compute-optimal model; ConfigError when the law knows only one of parameters and tokens."""
-        if not isinstance(self.law, Chinchilla | Kaplan) or not isinstance(self.draws, Chinchilla | Kaplan):
-            raise ConfigError(
-                "a law of the parameters or the tokens alone has no best share of them; fit chinchilla or kaplan"
+        """The compute-optimal model. ConfigError when the law knows only one of parameters and tokens."""
+        with np.errstate(over="ignore", divide="ignore"):
+            law, others = self.law, self.kind.of(self.others, *self.means)
+            if not isinstance(law, Chinchilla | Kaplan) or not isinstance(others, Chinchilla | Kaplan):
+                raise ConfigError(
+                    "a law of the parameters or the tokens alone has no best share of them; fit chinchilla or kaplan"
+                )
+            each = flops / FLOPS_PER_PARAMETER_AND_TOKEN
+            best, bests = float(law.optimal_parameters(flops)), others.optimal_parameters(flops)
+            if not 1 <= best <= each:
+                raise DataError(
+                    f"the law of these Runs has no best size for {flops:.3g} operations; let their sizes and tokens"
+                    " differ more, or train them longer"
+                )
+            return Allocation(
+                flops=flops,
+                parameters=_range(best, bests),
+                tokens=_range(each / best, each / bests),
+                loss=self.predict(parameters=best, tokens=each / best),
             )
-        each = flops / FLOPS_PER_PARAMETER_AND_TOKEN
-        best = float(self.law.optimal_parameters(flops))
-        others = self.draws.optimal_parameters(flops)
-        return Allocation(
-            flops=flops,
-            parameters=_range(best, others),
-            tokens=_range(each / best, each / others),
-            loss=self.predict(parameters=best, tokens=each / best),
-        )
 
 
 def fit(points: Sequence[Point], name: LawName = LawName.CHINCHILLA, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
@@ -136,13 +154,8 @@ def fit(points: Sequence[Point], name: LawName = LawName.CHINCHILLA, *, draws: i
     scatters = scatter * np.sqrt(spare / random.chisquare(spare, draws))  # few Runs know their own scatter badly
     made_up = fitted + scatters[:, None] * random.standard_normal((draws, len(points)))
     others, _ = _minimise(law, np.tile(best, (draws, 1)), n, d, made_up, rounds=ROUNDS)
-    return Fitted(
-        law=law.of(best, *means),
-        draws=law.of(others, *means),
-        scatter=scatter,
-        noise=scatters * random.standard_normal(draws),
-        points=tuple(points),
-    )
+    noise = scatters * random.standard_normal(draws)
+    return Fitted(kind=law, theta=best, others=others, means=means, scatter=scatter, noise=noise)
 
 
 def _minimise(
@@ -156,7 +169,7 @@ def _minimise(
     target = np.broadcast_to(target, (len(theta), len(n)))
     theta, residuals = theta.copy(), target - law.log_loss(theta, n, d)
     costs, damping = _huber(residuals), np.full(len(theta), 1e-2)
-    moving = np.arange(len(theta))
+    moving, (lowest, highest) = np.arange(len(theta)), _limits(law)
     for _ in range(rounds):
         slopes = _slopes(law, theta[moving], n, d)  # (S, R, P)
         weighted = slopes * (DELTA / np.maximum(np.abs(residuals[moving]), DELTA))[..., None]
@@ -165,7 +178,7 @@ def _minimise(
         diagonal = np.einsum("spp->sp", normal)
         diagonal += damping[moving, None] * diagonal + 1e-12
         step = np.clip(np.linalg.solve(normal, gradient)[..., 0], -1, 1)  # a factor of e at most
-        there = theta[moving] + step
+        there = np.clip(theta[moving] + step, lowest, highest)
         residuals_there = target[moving] - law.log_loss(there, n, d)
         costs_there = _huber(residuals_there)
         gain = 1 - costs_there / np.maximum(costs[moving], 1e-300)
@@ -181,6 +194,14 @@ def _minimise(
         if not len(moving):
             break
     return theta, costs
+
+
+def _limits(law: type[Law]) -> tuple[Floats, Floats]:
+    """The least and the greatest theta (P,)."""
+    lowest, highest = np.full((2, law.CONSTANTS), [[-LIMIT], [LIMIT]])
+    for place in law.EXPONENTS:
+        lowest[place], highest[place] = np.log(EXPONENT_RANGE)
+    return lowest, highest
 
 
 def _slopes(law: type[Law], theta: Floats, n: Floats, d: Floats) -> Floats:
@@ -202,7 +223,7 @@ def _huber(residuals: Floats) -> Floats:
 
 
 def _range(value: float, draws: Constant) -> Range:
-    low, high = np.nanpercentile(draws, [(100 - PERCENT) / 2, (100 + PERCENT) / 2])
+    low, high = np.nanpercentile(draws, [(100 - PERCENT) / 2, (100 + PERCENT) / 2], method="nearest")
     return Range(value=value, low=float(low), high=float(high))
 
 

@@ -6,8 +6,8 @@ text is recalled, beside what frequencies alone would recall.
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,8 +17,9 @@ from lyceum.core.device import pick_device
 from lyceum.core.errors import ConfigError
 from lyceum.core.request import Request, Sampling
 from lyceum.core.run import Run
-from lyceum.data.batch import Batch, Source, Targets, masked_tokens, next_token
+from lyceum.data.batch import Batch, Inputs, Source, Targets, masked_tokens, next_token
 from lyceum.data.masking import MaskedStream, MaskedTokens
+from lyceum.data.mixture import Mixture, Stage
 from lyceum.data.shards import Shard, write_shard
 from lyceum.data.spans import SpanCorruption, SpanStream
 from lyceum.data.stream import PackedStream
@@ -47,6 +48,16 @@ class NextToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """Other texts that are learnt from too, and when how much of each."""
+
+    name: str  # of the text that the model is judged by
+    others: Mapping[str, Sequence[str]]
+    stages: Sequence[Stage]
+    batches: int  # of the whole training
+
+
+@dataclass(frozen=True, kw_only=True)
 class Texts:
     """What a course is given: texts to learn from and to judge by, and how they are cut."""
 
@@ -58,6 +69,18 @@ class Texts:
     context_tokens: int
     seed: int
     sample_tokens: int
+    mixing: Mixing | None = None
+
+    def source(self, make: Callable[[str, Sequence[str]], Source]) -> Source:
+        """What `make` makes of the texts, under the name their tokens are kept by; or a mixture of several such."""
+        main = make("tokens", self.learnt)
+        if self.mixing is None:
+            return main
+        others = {
+            name: make(f"tokens_{number}", documents)
+            for number, (name, documents) in enumerate(self.mixing.others.items(), 1)
+        }
+        return Mixture({self.mixing.name: main, **others}, self.mixing.stages, batches=self.mixing.batches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +135,13 @@ class NextTokenCourse:
     def __init__(self, texts: Texts) -> None:
         self.texts, self.objective, self.row = texts, next_token_loss, RowSize(tokens=texts.context_tokens)
         end = list(texts.words.eos_ids[:1])
-        documents = ([*texts.words.encode(document), *end] for document in texts.learnt if document)
-        shard = _shard(texts, "tokens", documents)
-        self.source = PackedStream(shard, rows=texts.rows, context_tokens=texts.context_tokens, seed=texts.seed)
+
+        def packed(name: str, documents: Sequence[str]) -> PackedStream:
+            encoded = ([*texts.words.encode(document), *end] for document in documents if document)
+            shard = _shard(texts, name, encoded)
+            return PackedStream(shard, rows=texts.rows, context_tokens=texts.context_tokens, seed=texts.seed)
+
+        self.source = texts.source(packed)
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
         """Bits per byte."""
@@ -148,13 +175,13 @@ class MaskedCourse:
             stream = PackedStream(shard, rows=rows, context_tokens=texts.context_tokens, seed=seed)
             return MaskedStream(stream, masking, texts.words, seed=seed)
 
-        shards = [
-            _shard(texts, name, (texts.words.encode_framed(document) for document in documents if document))
-            for name, documents in (("tokens", texts.learnt), ("held_out", texts.held_out))
-        ]
-        self.source = masked(shards[0], texts.rows, texts.seed)
-        self.frequencies = _frequencies(shards[0], texts.words)
-        held_out = masked(shards[1], _rows_of(shards[1], texts, texts.context_tokens), HELD_OUT_SEED)
+        def framed(name: str, documents: Sequence[str]) -> Shard:
+            return _shard(texts, name, (texts.words.encode_framed(document) for document in documents if document))
+
+        self.source = texts.source(lambda name, documents: masked(framed(name, documents), texts.rows, texts.seed))
+        self.frequencies = _frequencies(framed("tokens", texts.learnt), texts.words)
+        judged = framed("held_out", texts.held_out)
+        held_out = masked(judged, _rows_of(judged, texts, texts.context_tokens), HELD_OUT_SEED)
         self.held_out = _epoch(held_out, held_out.stream)
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
@@ -188,19 +215,26 @@ class SpanCourse:
             stream = PackedStream(shard, rows=rows, context_tokens=sizes.tokens, seed=seed)
             return SpanStream(stream, sizes, sentinels=sentinels, start_id=start, end_id=ends[0], seed=seed)
 
-        shards = [
-            _shard(texts, name, (texts.words.encode(document) for document in documents))
-            for name, documents in (("tokens", texts.learnt), ("held_out", texts.held_out))
-        ]
-        self.source = corrupted(shards[0], texts.rows, texts.seed)
-        self.frequencies = _frequencies(shards[0], texts.words)
-        held_out = corrupted(shards[1], _rows_of(shards[1], texts, sizes.tokens), HELD_OUT_SEED)
+        def encoded(name: str, documents: Sequence[str]) -> Shard:
+            return _shard(texts, name, (texts.words.encode(document) for document in documents))
+
+        self.source = texts.source(lambda name, documents: corrupted(encoded(name, documents), texts.rows, texts.seed))
+        self.frequencies = _frequencies(encoded("tokens", texts.learnt), texts.words)
+        judged = encoded("held_out", texts.held_out)
+        held_out = corrupted(judged, _rows_of(judged, texts, sizes.tokens), HELD_OUT_SEED)
         self.held_out = _epoch(held_out, held_out.stream)
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
-        """Loss and accuracy on hidden tokens, each given those before it in its span; sentinels do not count."""
-        told = recall(model, self.held_out[: None if on_all else EVALUATED_BATCHES], self._hidden)
-        return {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+        """Loss and accuracy on hidden tokens, each given those before it in its span; sentinels do not count.
+
+        At the end also the loss of a decoder that is given another text's inputs: no higher, and it never looks there.
+        """
+        batches = self.held_out[: None if on_all else EVALUATED_BATCHES]
+        told = recall(model, batches, self._hidden)
+        figures = {"held_out_loss": told.loss, "held_out_accuracy": told.accuracy}
+        if on_all and len(batches[0].tokens) > 1:
+            figures["held_out_loss_blind"] = recall(model, map(_blinded, batches), self._hidden).loss
+        return figures
 
     def beside(self, model: ModelConfig) -> dict[str, float]:
         """Loss and accuracy of frequencies, and the loss of knowing nothing."""
@@ -217,6 +251,13 @@ class SpanCourse:
             rows=targets.rows[kept], times=targets.times[kept], tokens=targets.tokens[kept],
             weights=targets.weights[kept],
         )  # fmt: skip
+
+
+def _blinded(batch: Batch) -> Batch:
+    """Each row with the inputs of the row before it."""
+    assert batch.inputs is not None
+    inputs = Inputs(tokens=batch.inputs.tokens.roll(1, dims=0), documents=batch.inputs.documents.roll(1, dims=0))
+    return replace(batch, inputs=inputs)
 
 
 def bits_per_byte(model: Transformer, words: Tokenizer, documents: Sequence[str]) -> Result:

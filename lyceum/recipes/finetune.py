@@ -60,7 +60,8 @@ WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
         data=messages.NAME, rows=16, context_tokens=128,
-        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),  # chrF 49; AdamW reaches 25
+        # chrF on held-out messages is 49; AdamW reaches 25 in as many steps.
+        fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),
     ),
 }  # fmt: skip
 

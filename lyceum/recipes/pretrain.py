@@ -1,6 +1,6 @@
 """Pretrain a model from scratch: next tokens, masked tokens or corrupted spans. `model/` is a Hugging Face folder."""
 
-import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,15 +11,17 @@ from lyceum.core.errors import ConfigError
 from lyceum.core.log import say
 from lyceum.core.run import Run
 from lyceum.data.masking import MaskedTokens, Unit
+from lyceum.data.mixture import Stage
 from lyceum.data.spans import SpanCorruption
 from lyceum.model.config import Architecture, ModelConfig
+from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
-from lyceum.recipes.courses import NextToken, Texts, open_course
+from lyceum.recipes.courses import Mixing, NextToken, Texts, open_course
 from lyceum.recipes.depth import dial
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.recipes.texts import hold_out, read_corpus
-from lyceum.recipes.training import Lesson, report, train
+from lyceum.recipes.training import JUDGED, Lesson, report, train
 from lyceum.tokenizer.kinds import BytePair, Unigram, Vocabulary, WordPiece
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.train.loop import FitConfig
@@ -46,6 +48,9 @@ class Config:
     """Which text, which tokenizer, which model, what it learns, how long."""
 
     corpus: str = "tinyshakespeare"  # a catalog name, a .txt or .jsonl file, or a folder of .txt files
+    mix: tuple[
+        Stage, ...
+    ] = ()  # weights of `corpus` and of other corpora by name, and from when on; none: only `corpus`
     held_out: float = 0.1  # share of the text that the model is judged by
     tokenizer: str | Vocabulary | None = None  # a Run or folder, or one to train first; none: one of the style's kind
     shape: Shape = Shape()
@@ -67,6 +72,8 @@ class Config:
             raise ConfigError(
                 f"pretrain has rows={self.rows}, context_tokens={self.context_tokens}; they must be at least 1 and 2"
             )
+        if self.mix and not any(self.corpus in stage.weights for stage in self.mix):
+            raise ConfigError(f"pretrain.mix has no weight for {self.corpus!r}, the corpus the model is judged by")
         architecture = self.shape.style.architecture
         fitting = FITTING[architecture]
         if not isinstance(self.objective, fitting):
@@ -103,17 +110,17 @@ PRESETS = {
         shape=Shape(style=Style.BERT, dim=128, num_layers=4, ffn_dim=512), context_tokens=64, rows=32,
         objective=MaskedTokens(unit=Unit.WORD), probe=Probe.MOVIE_SENTIMENT, evaluate_every_steps=500,
         fit=FitConfig(
-            steps=4000, optimizer=AdamW(rate=2e-3, beta2=0.98, weight_decay=0.01),
+            steps=3000, optimizer=AdamW(rate=2e-3, beta2=0.98, weight_decay=0.01),
             schedule=WarmupStableDecay(warmup=100, decay=0.5), save_every_steps=1000,
         ),
     ),
     "t5": Config(
-        corpus="hutto-sentiment", held_out=0.05, tokenizer=Unigram(vocab_size=2048, sentinels=100),
-        shape=Shape(style=Style.T5, dim=128, num_layers=2, ffn_dim=512), context_tokens=64, rows=32,
+        held_out=0.05, tokenizer=Unigram(vocab_size=120, sentinels=16),  # letters and their commonest groups
+        shape=Shape(style=Style.T5_GATED, dim=128, num_layers=2, ffn_dim=512), context_tokens=40, rows=48,
         objective=SpanCorruption(), evaluate_every_steps=500,
         fit=FitConfig(
-            steps=2000, optimizer=AdamW(rate=3e-3, weight_decay=0.01),
-            schedule=WarmupStableDecay(warmup=100, decay=0.5), save_every_steps=1000,
+            steps=2500, optimizer=Muon(embedding_rate=0.02), schedule=WarmupStableDecay(warmup=50, decay=0.4), clip=0.0,
+            save_every_steps=1000,
         ),
     ),
 }  # fmt: skip
@@ -127,18 +134,20 @@ def run(config: Config) -> Run:
     words = Tokenizer.open(place)
     config = dialled(config, vocab_size=words.vocab_size)
     name = Path(config.corpus).stem
-    made = Run.create("pretrain", config, inputs=[origin, corpus.origin], name=name)
+    others = {other: read_corpus(other) for other in other_corpora(config)}
+    origins = [other.origin for other in others.values()]
+    made = Run.create("pretrain", config, inputs=[origin, corpus.origin, *origins], name=name)
     if made.is_finished:
         return made
     with made.guarded():
         texts = Texts(
             run=made, words=words, learnt=learnt, held_out=held_out, rows=config.rows,
             context_tokens=config.context_tokens, seed=config.seed, sample_tokens=config.sample_tokens,
+            mixing=_mixing(config, {other: told.documents for other, told in others.items()}),
         )  # fmt: skip
         course = open_course(config.objective, texts)
-        seed_everything(config.seed)
-        model = shapes.fresh_model(config.shape.style, _model_config(config, words))
-        fresh = copy.deepcopy(model)
+        model = _fresh(config, words)
+        before = course.sample(model)
 
         def save(folder: Path) -> None:
             save_folder(model, folder)
@@ -156,16 +165,29 @@ def run(config: Config) -> Run:
             context_tokens=course.row.tokens, input_tokens=course.row.input_tokens, scored=course.row.scored,
         )  # fmt: skip
         took = train(made, model, lesson, save_weights=save, hooks=[judge])
-        samples = {"before": course.sample(fresh), "after": course.sample(model)}
+        samples = {"before": before, "after": course.sample(model)}
         with made.write("samples.json") as file:
             files.write_json(file, samples)
         last = made.read_metrics()[-1]
-        told = {name: last[name] for name in course.judge(fresh, on_all=False)} | course.beside(model.config)
+        told = {name: last[name] for name in JUDGED if name in last} | course.beside(model.config)
         if config.probe is Probe.MOVIE_SENTIMENT:
-            told |= probes.movie_sentiment(words, {"pretrained": model, "fresh": fresh})
+            told |= probes.movie_sentiment(words, {"pretrained": model, "fresh": _fresh(config, words)})
         report(made, told | took, samples=samples)
         made.finish(told | took)
     return made
+
+
+def other_corpora(config: Config) -> list[str]:
+    """The corpora of a mix beside the one that the model is judged by, in order of appearance."""
+    names = dict.fromkeys(name for stage in config.mix for name in stage.weights)
+    return [name for name in names if name != config.corpus]
+
+
+def _mixing(config: Config, others: Mapping[str, Sequence[str]]) -> Mixing | None:
+    if not config.mix:
+        return None
+    batches = config.fit.steps * config.fit.accumulate
+    return Mixing(name=config.corpus, others=others, stages=config.mix, batches=batches)
 
 
 def dialled(config: Config, *, vocab_size: int) -> Config:
@@ -204,6 +226,12 @@ def vocabulary(config: Config) -> Vocabulary | str:
             return WordPiece(vocab_size=4096)
         case SpanCorruption():
             return Unigram(vocab_size=2048, sentinels=100)
+
+
+def _fresh(config: Config, words: Tokenizer) -> Transformer:
+    """The model before training, always the same one."""
+    seed_everything(config.seed)
+    return shapes.fresh_model(config.shape.style, _model_config(config, words))
 
 
 def _model_config(config: Config, words: Tokenizer) -> ModelConfig:

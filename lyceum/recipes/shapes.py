@@ -17,7 +17,7 @@ from lyceum.model.config import (
     RelativeBias,
     Rope,
 )  # fmt: skip
-from lyceum.model.initialise import Start, initialise
+from lyceum.model.initialise import Start, initialise, look_near
 from lyceum.model.transformer import Transformer
 
 TOKEN_TYPES = 2  # BERT's: the segments of a pair of texts
@@ -77,6 +77,8 @@ def fresh_model(style: Style, config: ModelConfig) -> Transformer:
     model = Transformer(config)
     if style is Style.FAST:
         initialise(model, config, Start.ZERO)
+    if style.architecture is Architecture.ENCODER_DECODER:
+        look_near(model)
     return model
 
 

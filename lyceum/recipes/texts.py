@@ -1,7 +1,7 @@
 """The texts recipes learn from, by name or path: plain corpora, conversations and preference pairs.
 
-A name is a catalog entry (`tinyshakespeare`); a path is a `.txt` file, a folder of them, or a `.jsonl` file whose rows
-hold `text`, `messages`, or `prompt`, `chosen` and `rejected`.
+A name is a catalog entry (`tinyshakespeare`) or a Run of `lyceum corpus`; a path is a `.txt` file, a folder of them, or
+a `.jsonl` file whose rows hold `text`, `messages`, or `prompt`, `chosen` and `rejected`.
 """
 
 import hashlib
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lyceum.catalog import readers, sources
-from lyceum.core.errors import ConfigError, DataError, suggestion
+from lyceum.core.errors import CheckpointError, ConfigError, DataError, suggestion
+from lyceum.core.run import MANIFEST, Run
+from lyceum.corpus.storage import Texts
 from lyceum.recipes import messages, snippets
 
 CORPORA: dict[str, Callable[[Path], list[str]]] = {
@@ -26,7 +28,7 @@ CORPORA: dict[str, Callable[[Path], list[str]]] = {
 class Corpus:
     """Documents and how lineage names where they came from."""
 
-    documents: list[str]
+    documents: Sequence[str]
     origin: str
 
     @property
@@ -41,21 +43,31 @@ def read_corpus(reference: str) -> Corpus:
         corpus = Corpus(documents=messages.message_texts(), origin=messages.ORIGIN)
     elif reference in CORPORA:
         corpus = Corpus(documents=CORPORA[reference](sources.fetch(reference)), origin=f"catalog:{reference}")
-    else:
-        path = Path(reference)
-        if not path.exists():
-            known = [*CORPORA, messages.NAME]
-            hint = suggestion(reference, known) or f"; the library has {', '.join(known)}"
-            raise ConfigError(f"corpus {reference!r} is neither in the library nor a file{hint}")
+    elif (path := Path(reference)).exists() and not (path / MANIFEST).is_file():
         paths = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
         documents = [text for file in paths for text in _documents(file)]
         corpus = Corpus(documents=documents, origin=_origin(reference, documents))
+    else:
+        corpus = _of_run(reference)
     if not any(document.strip() for document in corpus.documents):
         raise DataError(f"corpus {reference!r} is empty: it holds {corpus.num_bytes} bytes and no word; give it text")
     return corpus
 
 
-def hold_out(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+def _of_run(reference: str) -> Corpus:
+    """What `lyceum corpus` made; its documents stay on disk until they are asked for."""
+    try:
+        run = Run.open(reference)
+    except CheckpointError as error:
+        known = [*CORPORA, messages.NAME]
+        hint = suggestion(reference, known) or f"; the library has {', '.join(known)}"
+        raise ConfigError(f"corpus {reference!r} is neither in the library, a file nor a Run{hint}") from error
+    if run.manifest.kind != "corpus" or not run.is_finished:
+        raise ConfigError(f"{run.id} is a {run.manifest.status} {run.manifest.kind}; a finished corpus is needed here")
+    return Corpus(documents=Texts(sorted((run.directory / "documents").glob("*.parquet"))), origin=run.id)
+
+
+def hold_out(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:
     """What to learn from and what to judge by: the last `share` of the documents, or of the text if there is one."""
     if not 0 < share < 1:
         raise ConfigError(f"held_out is {share}; it must be between 0 and 1")
@@ -63,7 +75,7 @@ def hold_out(documents: Sequence[str], share: float) -> tuple[list[str], list[st
         cut = int(len(documents[0]) * (1 - share))
         return [documents[0][:cut]], [documents[0][cut:]]
     cut = max(1, min(len(documents) - 1, round(len(documents) * (1 - share))))
-    return list(documents[:cut]), list(documents[cut:])
+    return documents[:cut], documents[cut:]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

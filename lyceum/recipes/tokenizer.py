@@ -17,7 +17,9 @@ from lyceum.tokenizer.train import train
 class Config:
     """Which text, which vocabulary."""
 
-    corpus: str = "tinyshakespeare"  # a catalog name, a .txt or .jsonl file, or a folder of .txt files
+    corpus: str = (
+        "tinyshakespeare"  # a catalog name, a Run of `lyceum corpus`, a .txt or .jsonl file, or a folder of .txt files
+    )
     held_out: float = 0.1  # share of the text that is not learnt from
     vocabulary: Vocabulary = BytePair(vocab_size=1024)
 

@@ -22,11 +22,17 @@ from lyceum.plan.training import Plan, compare, comparison_table, for_people, pl
 from lyceum.recipes.load import Loaded
 from lyceum.train.checkpoint import Saver
 from lyceum.train.compiled import compile_blocks
-from lyceum.train.loop import FitConfig, Hook, fit
+from lyceum.train.float8 import use_float8
+from lyceum.train.loop import FitConfig, Hook, Products, fit
 from lyceum.train.objective import Objective
 
 REPORT = "report.html"
-JUDGED = {"bits_per_byte": "Bits per byte", "held_out_loss": "Loss", "held_out_accuracy": "Accuracy"}
+JUDGED = {  # figures on held-out text and what their curves are called
+    "bits_per_byte": "Bits per byte",
+    "held_out_loss": "Loss",
+    "held_out_loss_blind": "Loss with other inputs",
+    "held_out_accuracy": "Accuracy",
+}
 SMOOTHING = 0.9  # of the loss curve: each point is this much of the one before
 
 
@@ -50,7 +56,8 @@ def train(
     """Train and write `model/`. Gives the summary's part: what training took, and the plan beside it."""
     plan = plan_training(
         model.config, hardware=hardware(), rows=lesson.rows, context_tokens=lesson.context_tokens,
-        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps, accumulate=lesson.fit.accumulate, lora=adapter,
+        input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps,
+        accumulate=lesson.fit.accumulate, lora=adapter,
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())
@@ -60,6 +67,8 @@ def train(
         save_weights(folder)
         files.write_text(folder / CARD, card)
 
+    if lesson.fit.products is Products.FLOAT8:
+        say(f"{use_float8(model)} matrices multiply in 8 bits")
     if lesson.fit.compile.applies(expected_s=plan.cost.seconds, device_kind=pick_device().kind) and not adapter:
         compile_blocks(model)
     fitted = fit(

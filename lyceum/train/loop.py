@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,6 +28,13 @@ from lyceum.train.optim import AdamW, Optimizer
 from lyceum.train.schedule import Cosine, Schedule
 
 
+class Products(StrEnum):
+    """The number format of matrix products."""
+
+    DEVICE = "device"  # what the device multiplies best: bfloat16 or float32
+    FLOAT8 = "float8"  # 8 bits in the blocks' large matrices (train/float8.py)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """How long and how to step. A step is one optimizer update over `accumulate` micro-batches."""
@@ -36,6 +44,7 @@ class FitConfig:
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
     compile: Compile = Compile.AUTO
+    products: Products = Products.DEVICE
     clip: float = 1.0  # the gradient's norm is brought down to this; 0 leaves it
     save_every_steps: int = 0  # 0 saves at the end only
     keep_checkpoints: int = 2

@@ -25,7 +25,10 @@ def test_texts_are_compared_in_a_table(encoder: str, capsys: pytest.CaptureFixtu
     assert rows[2].endswith("a dog") and float(rows[2].split()[1]) < 1
 
 
-def test_programs_get_vectors_and_cut_texts_are_told(encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_programs_get_vectors_and_cut_texts_are_told(
+    encoder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LYCEUM_QUIET", raising=False)
     assert main(["embed", encoder, "--json", "--exact", "a dog", "cat " * 40]) == 0
     told = capsys.readouterr()
     plain = json.loads(told.out)

@@ -1,7 +1,8 @@
 """Twenty steps of training of each kind that can be had anywhere: the model, its weights and batches come from numpy.
 
 `tests/parity/test_training.py` holds transformers to the same steps and writes the losses beside this file:
-`GOLDEN=write python -m pytest -m reference tests/parity/test_training.py`. `tests/train/test_golden.py` holds us to them.
+`GOLDEN=write python -m pytest -m reference tests/parity/test_training.py`. `tests/train/test_golden.py` holds us to
+them.
 """
 
 import json

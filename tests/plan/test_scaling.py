@@ -1,6 +1,7 @@
 """Fits on Runs made up from a law: what was planted is found, and intervals hold as often as they say."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -107,6 +108,29 @@ def test_the_unit_of_the_loss_changes_no_exponent() -> None:
     assert isinstance(bits.law, Chinchilla) and isinstance(other.law, Chinchilla)
     assert other.law.alpha == pytest.approx(bits.law.alpha, rel=1e-2)
     assert other.law.loss(1e7, 1e9) == pytest.approx(2.3 * bits.law.loss(1e7, 1e9), rel=1e-3)
+
+
+HOPELESS = {
+    "all the same": lambda n, d: 2.0,
+    "worse with size": lambda n, d: n**0.3,
+    "deaf to tokens": lambda n, d: 1 + 100 * n**-0.3,
+    "a step": lambda n, d: 1.0 if n < 1e6 else 3.0,
+    "wild": lambda n, d: float(np.exp(20 * np.sin(n + 7 * d))),
+}
+
+
+@pytest.mark.parametrize("name", LawName)
+@pytest.mark.parametrize("loss", HOPELESS.values(), ids=HOPELESS)
+def test_runs_that_follow_no_law_are_fitted_all_the_same(loss: Callable[[float, float], float], name: LawName) -> None:
+    """Without a warning (an error in tests): the intervals tell."""
+    points = [Point(parameters=n, tokens=n * r, loss=loss(n, n * r)) for n in SIZES for r in RATIOS]
+    found = fit(points, name, draws=30)
+    told = found.predict(parameters=1e6, tokens=2e7)
+    assert np.isfinite(told.value) and told.low <= told.high
+    assert found.constants().keys() == vars(PLANTED[name]).keys()
+    if name in (LawName.CHINCHILLA, LawName.KAPLAN):
+        with contextlib.suppress(DataError):  # "has no best size"
+            found.allocate(1e16)
 
 
 def test_the_same_runs_give_the_same_fit() -> None:

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from lyceum.core.device import Device
 from lyceum.core.errors import ConfigError
 from lyceum.data.batch import Batch, Inputs
+from lyceum.model.attend import AttendSpec, Direction, Whole
 from lyceum.model.config import Architecture
 from lyceum.model.count import count
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import load_folder, save_folder
-from lyceum.recipes.shapes import Shape, Style, model_config
+from lyceum.recipes.shapes import Shape, Style, fresh_model, model_config
 from lyceum.train.loop import forward
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.objectives.masked import masked_token_loss
@@ -25,7 +27,7 @@ VOCABULARY = 500
 def fresh(style: Style, *, dim: int = 64) -> Transformer:
     torch.manual_seed(0)
     shape = Shape(style=style, dim=dim, num_layers=2, num_heads=4, num_kv_heads=4, ffn_dim=2 * dim)
-    return Transformer(model_config(shape, vocab_size=VOCABULARY, context_tokens=32, bos_id=0, eos_id=1))
+    return fresh_model(style, model_config(shape, vocab_size=VOCABULARY, context_tokens=32, bos_id=0, eos_id=1))
 
 
 def noise(style: Style) -> Batch:
@@ -52,6 +54,23 @@ def test_a_folder_keeps_every_choice(style: Style, tmp_path: Path) -> None:
     assert all(again.state_dict()[name].equal(tensor) for name, tensor in model.state_dict().items())
     assert count(model.config).total == sum(parameter.numel() for parameter in model.parameters())
     assert model.config.architecture is style.architecture
+
+
+def test_two_stacks_begin_by_looking_near_and_for_the_same_token() -> None:
+    seen: dict[Direction, Tensor] = {}
+
+    def watch(layer: int, q: Tensor, k: Tensor, v: Tensor, spec: AttendSpec) -> Tensor:
+        if layer == 0:
+            bias = 0 if spec.bias is None else spec.bias(q.shape[2], k.shape[2])
+            seen[spec.direction] = (q @ k.transpose(2, 3) * spec.scale + bias).softmax(dim=-1).mean(dim=(0, 1))
+        return Whole()(layer, q, k, v, spec)
+
+    model, tokens = fresh(Style.T5), torch.arange(2, 34)[None].repeat(2, 1)
+    with torch.inference_mode():
+        model(tokens, memory=model.remember(model.encode(tokens, attend=watch)), attend=watch)
+    near = seen[Direction.BOTH]
+    assert near.diagonal(1).min() > 2 * near.diagonal(8).max()
+    assert seen[Direction.CROSS].argmax(dim=-1).equal(torch.arange(32))
 
 
 def test_tied_embeddings_may_be_chosen() -> None:

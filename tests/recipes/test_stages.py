@@ -10,6 +10,7 @@ import torch
 from lyceum.core.config import from_json
 from lyceum.core.errors import ConfigError, DataError
 from lyceum.core.run import Run
+from lyceum.data.mixture import Stage
 from lyceum.model.adapters import lora
 from lyceum.recipes import finetune, preference, pretrain, quantize
 from lyceum.recipes.conversations import read_conversations, read_preferences, tokenize
@@ -36,6 +37,23 @@ def born(tmp_path: Path) -> Run:
             evaluate_every_steps=2, sample_tokens=8,
         )
     )  # fmt: skip
+
+
+def test_a_mix_is_learnt_in_its_proportions_and_resumed(born: Run, tmp_path: Path) -> None:
+    play, rest = str(tmp_path / "play.txt"), str(tmp_path / "other.txt")
+    Path(rest).write_text("0123456789 " * 900)
+    stages = (Stage(weights={play: 0.51, rest: 0.49}), Stage(weights={play: 1.0}, at=0.5))
+    asked = dataclasses.replace(
+        pretrain.PRESETS["tiny"], corpus=play, mix=stages, tokenizer=str(born.folder), rows=2, sample_tokens=8,
+        fit=dataclasses.replace(FIT, steps=8, save_every_steps=8), evaluate_every_steps=0,
+    )  # fmt: skip
+    run = pretrain.run(asked)
+    assert len(run.manifest.inputs) == 3
+    drawn = json.loads((run.checkpoints()[-1] / "trainer.json").read_text())["source"]["drawn"]
+    assert drawn == {play: 6, rest: 2}
+    assert from_json(pretrain.Config, run.manifest.config, where="run.json") == asked
+    with pytest.raises(ConfigError, match="no weight for"):
+        dataclasses.replace(asked, corpus="tinyshakespeare")
 
 
 def test_a_depth_decides_the_rest(tmp_path: Path) -> None:
