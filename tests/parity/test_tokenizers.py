@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-import transformers
 
 from lyceum.tokenizer.kinds import BytePair, Unigram, Vocabulary, WholeWord, WordPiece
 from lyceum.tokenizer.train import train
 
 pytestmark = pytest.mark.reference
+transformers = pytest.importorskip("transformers")
 PROSE = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").splitlines(keepends=True)
 KINDS: list[Vocabulary] = [
     BytePair(vocab_size=500),
