@@ -124,7 +124,7 @@ def _examples(config: Config, opened: Loaded, *, is_pairs: bool) -> list[Example
     if model.architecture is not wanted:
         holds = "pairs of texts" if is_pairs else "conversations"
         raise ConfigError(
-            f"{config.data} holds {holds}, which teach a model of architecture {wanted}; {config.model} is an"
+            f"{config.data} holds {holds}, which teach a model of architecture {wanted}; that of {config.model} is"
             f" {model.architecture}: take another model, or other data"
         )
     if is_pairs:
