@@ -11,8 +11,7 @@ from dataclasses import replace
 from lyceum.core.log import say
 from lyceum.core.run import Run
 from lyceum.recipes import finetune, messages, pretrain
-from lyceum.recipes.shapes import Style
-from lyceum.train.muon import Muon
+from lyceum.tokenizer.kinds import Unigram
 
 FIGURES = ("chrf_of_copying", "chrf_greedy", "chrf_beams", "exact_greedy", "exact_beams")
 
@@ -24,11 +23,12 @@ def main() -> None:
     base = replace(
         preset,
         corpus=messages.NAME,
-        shape=replace(preset.shape, style=Style.T5_GATED, ffn_dim=256),
+        tokenizer=Unigram(vocab_size=2048, sentinels=100),
+        shape=replace(preset.shape, ffn_dim=256),
         context_tokens=128,
         rows=16,
         evaluate_every_steps=0,
-        fit=replace(preset.fit, steps=40 if is_quick else 400, optimizer=Muon(), save_every_steps=0),
+        fit=replace(preset.fit, steps=40 if is_quick else 400, save_every_steps=0),
     )
     pupil = finetune.PRESETS["french"]
     pupil = replace(pupil, fit=replace(pupil.fit, steps=40)) if is_quick else pupil

@@ -83,8 +83,8 @@ def start_of(config: ModelConfig) -> int | None:
     """A Runner's `start_id`. ConfigError for a model that writes nothing."""
     if not (config.is_causal and config.head.has_scores):
         raise ConfigError(
-            f"the model is an {config.architecture} with head={config.head}, which writes no text; make vectors with it"
-            " (`lyceum embed`), or take a model with a decoder"
+            f"the model has architecture={config.architecture} and head={config.head} and writes no text; make vectors"
+            " with it (`lyceum embed`), or take a model with a decoder"
         )
     if config.architecture is Architecture.DECODER:
         return None

@@ -60,7 +60,7 @@ WORDS = ("model", "data")
 PRESETS = {
     "french": Config(
         data=messages.NAME, rows=16, context_tokens=128,
-        # chrF on held-out messages is 49; AdamW reaches 25 in as many steps.
+        # From fresh weights chrF on held-out messages is 48; AdamW (rate 4e-3) reaches 15 in as many steps.
         fit=FitConfig(steps=300, optimizer=Muon(), schedule=Cosine(warmup=5)),
     ),
 }  # fmt: skip
@@ -124,7 +124,7 @@ def _examples(config: Config, opened: Loaded, *, is_pairs: bool) -> list[Example
     if model.architecture is not wanted:
         holds = "pairs of texts" if is_pairs else "conversations"
         raise ConfigError(
-            f"{config.data} holds {holds}, which teach a model of architecture {wanted}; {config.model} is an"
+            f"{config.data} holds {holds}, which teach a model of architecture {wanted}; that of {config.model} is"
             f" {model.architecture}: take another model, or other data"
         )
     if is_pairs:

@@ -230,7 +230,7 @@ def test_a_source_needs_an_encoder_and_a_decoder_its_start() -> None:
         engine_of(tiny_model()).submit(Request(source=(1,), tokens=(2,)))
     with pytest.raises(ConfigError, match="bos_id is None"):
         start_of(dataclasses.replace(T5, bos_id=None))
-    with pytest.raises(ConfigError, match="encoder with head=pooler, which writes no text"):
+    with pytest.raises(ConfigError, match="architecture=encoder and head=pooler and writes no text"):
         best_engine(small_model(BERT), TOKENIZER)
     with pytest.raises(ConfigError, match="a draft guesses for models without an encoder"):
         Engine(TorchRunner(two_stacks(), num_pages=4), TOKENIZER, draft=TorchRunner(tiny_model(), num_pages=4))
