@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
+from lyceum.core.request import Request, Sampling
 from lyceum.data.batch import Batch
 from lyceum.data.spans import spans_of
+from lyceum.infer.torch_runner import plain_engine
 from lyceum.model.transformer import Transformer
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.tokenizer.word_parts import word_parts
@@ -41,10 +41,10 @@ def filled_spans(model: Transformer, words: Tokenizer, batch: Batch, *, rows: in
     batch = batch.to(model.embedding.weight.device)
     assert batch.inputs is not None
     inputs = batch.inputs.tokens[:rows]
-    written = write(model, inputs, start_id=int(batch.tokens[0, 0]), tokens=batch.tokens.shape[1] - 1)
+    written = _written(model, words, inputs.tolist(), tokens=batch.tokens.shape[1] - 1)
     end, sentinels = int(batch.tokens[0, -1]), words.settings.sentinels
     lines = []
-    for read_, guess, truth in zip(inputs.tolist(), written.tolist(), batch.tokens[:rows, 1:].tolist(), strict=True):
+    for read_, guess, truth in zip(inputs.tolist(), written, batch.tokens[:rows, 1:].tolist(), strict=True):
         guessed, hidden = (spans_of(side[: [*side, end].index(end)], sentinels) for side in (guess, truth))
         line = ""
         for token in read_[:-1]:
@@ -54,15 +54,11 @@ def filled_spans(model: Transformer, words: Tokenizer, batch: Batch, *, rows: in
     return "\n\n".join(lines)
 
 
-def write(model: Transformer, inputs: Int[Tensor, "B S"], *, start_id: int, tokens: int) -> Int[Tensor, "B T"]:
-    """What a model with two stacks writes to inputs of one document each, the likeliest token at a time."""
-    with torch.inference_mode():
-        memory = model.remember(model.encode(inputs))
-        written = torch.full((len(inputs), 1), start_id, device=inputs.device)
-        for _ in range(tokens):
-            scores = model.logits(model(written, memory=memory)[:, -1])
-            written = torch.cat([written, scores.argmax(dim=-1, keepdim=True)], dim=1)
-    return written[:, 1:]
+def _written(model: Transformer, words: Tokenizer, inputs: Sequence[Sequence[int]], *, tokens: int) -> list[list[int]]:
+    """What a model with two stacks writes to each input, the likeliest token at a time, up to its end token."""
+    engine, sampling = plain_engine(model, words), Sampling(max_tokens=tokens)
+    streams = [engine.submit(Request(tokens=tuple(source), sampling=sampling)) for source in inputs]
+    return [list(stream.reply().tokens) for stream in streams]
 
 
 def _spelled(words: Tokenizer, tokens: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ on pairs of texts, of which only what is written is.
 With LoRA the Run's `model/` is a PEFT folder; without, a Hugging Face folder.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from lyceum.recipes.locate import locate
 from lyceum.recipes.sequences import TextPair
 from lyceum.recipes.snippets import Part
 from lyceum.recipes.training import Lesson, report, train_adapter, train_whole
-from lyceum.train.compiled import Compile
 from lyceum.train.loop import FitConfig
 from lyceum.train.muon import Muon
 from lyceum.train.objectives.language import next_token_loss
@@ -84,7 +83,7 @@ def run(config: Config) -> Run:
         lesson = Lesson(
             source=PackedRows(examples, rows=config.rows, context_tokens=config.context_tokens, seed=config.seed),
             objective=next_token_loss,
-            fit=_uncompiled(config.fit),
+            fit=config.fit,
             rows=config.rows,
             context_tokens=config.context_tokens,
             input_tokens=config.context_tokens if is_pairs else 0,
@@ -102,11 +101,6 @@ def run(config: Config) -> Run:
         report(made, summary, samples=samples)
         made.finish(summary)
     return made
-
-
-def _uncompiled(fit: FitConfig) -> FitConfig:
-    """Packed rows have another width each time, for which code would be compiled anew: not unless it is asked for."""
-    return replace(fit, compile=Compile.NEVER) if fit.compile is Compile.AUTO else fit
 
 
 def _held_out(config: Config, opened: Loaded) -> list[TextPair]:

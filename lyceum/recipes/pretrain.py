@@ -163,6 +163,7 @@ def run(config: Config) -> Run:
         lesson = Lesson(
             source=course.source, objective=course.objective, fit=config.fit, rows=config.rows,
             context_tokens=course.row.tokens, input_tokens=course.row.input_tokens, scored=course.row.scored,
+            is_steady=True,
         )  # fmt: skip
         took = train(made, model, lesson, save_weights=save, hooks=[judge])
         samples = {"before": before, "after": course.sample(model)}

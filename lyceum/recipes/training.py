@@ -47,6 +47,7 @@ class Lesson:
     context_tokens: int
     input_tokens: int = 0  # of an encoder beside each row, for the plan
     scored: float = 1.0  # share of a row's tokens that scores are made for, for the plan
+    is_steady: bool = False  # every batch has the same shape, so that compiling once is enough
 
 
 def train(
@@ -69,7 +70,8 @@ def train(
 
     if lesson.fit.products is Products.FLOAT8:
         say(f"{use_float8(model)} matrices multiply in 8 bits")
-    if lesson.fit.compile.applies(expected_s=plan.cost.seconds, device_kind=pick_device().kind) and not adapter:
+    expected_s = plan.cost.seconds if lesson.is_steady else 0.0
+    if lesson.fit.compile.applies(expected_s=expected_s, device_kind=pick_device().kind):
         compile_blocks(model)
     fitted = fit(
         model, lesson.source, lesson.objective, lesson.fit,

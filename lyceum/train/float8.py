@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lyceum.core.device import pick_device
 from lyceum.core.errors import ConfigError
 
 FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
 MULTIPLE = 16  # of every side, for the products
+CAPABLE = (8, 9)  # compute capability of the first GPUs that have them
 SMALLEST = 1024  # sides from which it pays (nanochat's measurements on H100)
 
 
@@ -38,6 +40,10 @@ def use_float8(model: nn.Module, *, smallest: int = SMALLEST) -> int:
         for name, module in model.named_modules()
         if type(module) is nn.Linear and "blocks." in name and _is_large(module, smallest)
     }
+    if pick_device().kind == "cuda" and torch.cuda.get_device_capability() < CAPABLE:
+        raise ConfigError(
+            f"{pick_device().name} has no products in 8 bits; leave them out (Ada, Hopper and later have)"
+        )
     if not large:
         raise ConfigError(
             f"no matrix of the blocks has both sides of {smallest} or more, in multiples of {MULTIPLE}; 8-bit products"

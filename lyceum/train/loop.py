@@ -18,7 +18,7 @@ from lyceum.core.log import Progress
 from lyceum.core.run import Run
 from lyceum.data.ahead import Ahead
 from lyceum.data.batch import Batch, Source
-from lyceum.model.attend import Packed, Whole
+from lyceum.model.attend import Packed
 from lyceum.model.transformer import Transformer
 from lyceum.train import checkpoint
 from lyceum.train.compiled import Compile, is_compiled, num_graphs
@@ -156,10 +156,12 @@ def forward(model: Transformer, batch: Batch, objective: Objective, device: Devi
 
 def read(model: Transformer, batch: Batch) -> Float[Tensor, "B T D"]:
     """The last hidden states of a batch's rows, documents kept apart; an encoder beside them reads its inputs first."""
-    positions, inputs = batch.positions(), batch.inputs
+    inputs = batch.inputs
+    if batch.is_whole:  # as the model reads anyway
+        return model(batch.tokens, memory=None if inputs is None else model.remember(model.encode(inputs.tokens)))
+    positions = batch.positions()
     if inputs is None:
-        return model(batch.tokens, positions=positions, attend=Whole() if batch.is_whole else Packed(batch.documents))
-    beside = Whole() if batch.is_whole else Packed(inputs.documents)
-    memory = model.remember(model.encode(inputs.tokens, positions=inputs.positions(), attend=beside))
-    attend = Whole() if batch.is_whole else Packed(batch.documents, inputs.documents)
-    return model(batch.tokens, positions=positions, attend=attend, memory=memory)
+        return model(batch.tokens, positions=positions, attend=Packed(batch.documents))
+    encoded = model.encode(inputs.tokens, positions=inputs.positions(), attend=Packed(inputs.documents))
+    attend = Packed(batch.documents, inputs.documents)
+    return model(batch.tokens, positions=positions, attend=attend, memory=model.remember(encoded))

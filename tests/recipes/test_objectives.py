@@ -135,7 +135,9 @@ def test_spans_are_shown_right_or_with_the_truth_beside_them(unfinished: Run) ->
     course = open_course(SpanCorruption(), texts(unfinished, words))
     model = pretrain.shapes.fresh_model(
         Style.T5_GATED,
-        pretrain.shapes.model_config(Shape(style=Style.T5_GATED, **SMALL), vocab_size=90, context_tokens=24),
+        pretrain.shapes.model_config(
+            Shape(style=Style.T5_GATED, **SMALL), vocab_size=90, context_tokens=24, bos_id=words.pad_id
+        ),
     )
     shown = filled_spans(model, words, next(course.source), rows=2)
     assert shown.count("\n\n") == 1

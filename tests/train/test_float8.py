@@ -8,6 +8,7 @@ from lyceum.core.device import Device
 from lyceum.core.errors import ConfigError
 from lyceum.data.batch import Batch
 from lyceum.model.config import ModelConfig
+from lyceum.train import float8
 from lyceum.train.float8 import Float8Linear, use_float8
 from lyceum.train.loop import update
 from lyceum.train.objectives.language import next_token_loss
@@ -62,6 +63,14 @@ def test_training_goes_on_as_without_and_folders_stay_the_same() -> None:
     assert losses[0][0] - losses[0][-1] > 0.5
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
     assert losses[1] != losses[0]
+
+
+def test_a_gpu_without_8_bit_products_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Device(kind="cuda", name="NVIDIA A100", dtype=torch.bfloat16)
+    monkeypatch.setattr(float8, "pick_device", lambda: old)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    with pytest.raises(ConfigError, match="NVIDIA A100 has no products in 8 bits"):
+        use_float8(small_model(WIDE), smallest=64)
 
 
 def test_small_matrices_are_refused() -> None:
