@@ -5,7 +5,6 @@ attention, its output, norm, the feed-forward's two products with the activation
 belong to the phase that reads a product next, so that a product is nothing but a product.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from lyceum.infer.kernels.matrix import (
 )
 from lyceum.infer.kernels.operations import OPERATIONS, SETTINGS, activate, best, embed, linear, norm, rotate
 from lyceum.infer.kernels.pack import Floats, Packed, Weights
-from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm, Rope
+from lyceum.model.config import Biases, FeedForwardKind, Learned, ModelConfig, Norm, Rope, not_among
 
 SPARE_ROWS = 8  # kernels write up to so many rows too much
 FEW_TOKENS = 2  # phases of so few tokens are not worth sharing
@@ -51,25 +50,20 @@ def product_formats(weights: Weights) -> tuple[Format, ...]:
     return tuple(sorted({packed.form for packed in weights.products.values()}, key=lambda form: form.name))
 
 
-# Choices the kernels know beside the sizes; of every other field of a ModelConfig only the default.
-SIZES = {
-    "vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "ffn_dim", "context_tokens", "norm_eps",
-    "tie_embeddings", "bos_id", "eos_id",
-}  # fmt: skip
-KNOWN: dict[str, tuple[object, ...]] = {
+KNOWN: dict[str, tuple[object, ...]] = {  # choices beside the sizes
     "norm": (Norm.RMS, Norm.LAYER),
     "biases": (Biases.NONE, Biases.ALL),
     "feed_forward": (FeedForwardKind.SWIGLU, FeedForwardKind.GELU, FeedForwardKind.GELU_TANH),
-    "positions": (Learned(),),
+    "positions": (Learned(), Rope),
 }
 
 
 def why_not(config: ModelConfig) -> str:
     """Why the kernels cannot run a model; empty if they can."""
-    for field in dataclasses.fields(config):
-        value, known = getattr(config, field.name), KNOWN.get(field.name, (field.default,))
-        if value not in known and not (field.name in SIZES or (field.name == "positions" and _is_plain(value))):
-            return f"{field.name} is {value}"
+    if reason := not_among(config, KNOWN):
+        return reason
+    if isinstance(config.positions, Rope) and config.positions.scaling is not None:
+        return f"positions is {config.positions}"
     widths = {"dim": config.dim, "ffn_dim": config.ffn_dim, "num_heads x head_dim": config.num_heads * config.head_dim}
     for name, width in widths.items():
         if width % BLOCK:
@@ -77,10 +71,6 @@ def why_not(config: ModelConfig) -> str:
     if config.num_heads // config.num_kv_heads > 64:
         return f"{config.num_heads // config.num_kv_heads} query heads share a key head; at most 64 may"
     return ""
-
-
-def _is_plain(positions: object) -> bool:
-    return isinstance(positions, Rope) and positions.scaling is None
 
 
 @dataclass(frozen=True, kw_only=True)

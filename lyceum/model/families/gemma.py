@@ -7,7 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from lyceum.core.errors import ConfigError
-from lyceum.model.config import Architecture, Biases, FeedForwardKind, Head, ModelConfig, Norm, NormPlace, QkNorm, Rope
+from lyceum.model.config import (
+    FeedForwardKind,
+    ModelConfig,
+    Norm,
+    NormPlace,
+    QkNorm,
+    Rope,
+    not_among,
+)
 from lyceum.model.families.decoder import (
     ATTENTION,
     BLOCKS,
@@ -31,6 +39,19 @@ NORMS = {
     "feed_forward_after_norm": "post_feedforward_layernorm",
 }
 NAMES = Naming(outer=OUTER, blocks=Stack(path=BLOCKS, inner=NORMS | ATTENTION | GATED))
+CHOICES = {
+    "positions": (Rope,),
+    "windows": (tuple,),
+    "window_rope": (Rope,),
+    "norm": (Norm.RMS_FROM_ONE,),
+    "norm_place": (NormPlace.BOTH,),
+    "qk_norm": (QkNorm.BEFORE_ROTATION,),
+    "feed_forward": (FeedForwardKind.GEGLU,),
+    "attention_scale": (float,),
+    "attention_cap": (None, float),
+    "logit_cap": (None, float),
+    "embedding_scale": (float,),
+}
 
 
 def naming(config: ModelConfig) -> Naming:
@@ -86,20 +107,9 @@ def config_to_hub(config: ModelConfig) -> dict[str, Any]:
 def fits(config: ModelConfig) -> bool:
     """Whether this layout can hold such a model."""
     return (
-        config.architecture is Architecture.DECODER
-        and config.head is Head.LINEAR
-        and isinstance(config.positions, Rope)
-        and config.window_rope is not None
+        not not_among(config, CHOICES)
         and len(set(config.windows) - {0}) <= 1
-        and config.attention_scale is not None
-        and config.norm is Norm.RMS_FROM_ONE
-        and config.norm_place is NormPlace.BOTH
-        and config.qk_norm is QkNorm.BEFORE_ROTATION
-        and config.feed_forward is FeedForwardKind.GEGLU
-        and config.biases is Biases.NONE
         and config.embedding_scale == config.dim**0.5
-        and config.logit_scale == 1.0
-        and not (config.embedding_norm or config.token_types)
     )
 
 

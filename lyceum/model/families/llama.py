@@ -11,7 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from lyceum.core.errors import ConfigError
-from lyceum.model.config import Architecture, Biases, FeedForwardKind, Head, ModelConfig, Norm, NormPlace, QkNorm, Rope
+from lyceum.model.config import (
+    Biases,
+    ModelConfig,
+    QkNorm,
+    Rope,
+    not_among,
+)
 from lyceum.model.families.decoder import (
     ATTENTION,
     BLOCKS,
@@ -29,6 +35,12 @@ MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
 NAMES = Naming(outer=OUTER, blocks=Stack(path=BLOCKS, inner=NORMS | ATTENTION | GATED))
+CHOICES = {
+    "positions": (Rope,),
+    "windows": (tuple,),
+    "qk_norm": (QkNorm.NONE, QkNorm.BEFORE_ROTATION),
+    "biases": tuple(Biases),
+}
 
 
 def naming(config: ModelConfig) -> Naming:
@@ -72,19 +84,7 @@ def config_to_hub(config: ModelConfig) -> dict[str, Any]:
 
 def fits(config: ModelConfig) -> bool:
     """Whether this layout can hold such a model."""
-    return (
-        config.architecture is Architecture.DECODER
-        and config.head is Head.LINEAR
-        and isinstance(config.positions, Rope)
-        and config.window_rope is None
-        and config.norm is Norm.RMS
-        and config.norm_place is NormPlace.PRE
-        and config.feed_forward is FeedForwardKind.SWIGLU
-        and (config.attention_scale, config.attention_cap, config.logit_cap) == (None, None, None)
-        and (config.logit_scale, config.embedding_scale) == (1.0, 1.0)
-        and not (config.embedding_norm or config.token_types)
-        and _kind(config) != ""
-    )
+    return not not_among(config, CHOICES) and _kind(config) != ""
 
 
 def weights_from_hub(config: ModelConfig, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:

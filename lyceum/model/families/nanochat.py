@@ -11,7 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from lyceum.core.errors import ConfigError
-from lyceum.model.config import Architecture, Biases, FeedForwardKind, Head, ModelConfig, Norm, NormPlace, QkNorm, Rope
+from lyceum.model.config import (
+    FeedForwardKind,
+    ModelConfig,
+    Norm,
+    QkNorm,
+    Rope,
+    not_among,
+)
 from lyceum.model.families.decoder import (
     ATTENTION,
     BLOCKS,
@@ -27,6 +34,14 @@ from lyceum.model.families.rope import rope_of, rope_to_hub
 MODEL_TYPES = ("nanochat",)
 FEED_FORWARD = {"feed_forward.up": "mlp.fc1", "feed_forward.down": "mlp.fc2"}
 NAMES = Naming(outer=OUTER, blocks=Stack(path=BLOCKS, inner=ATTENTION | FEED_FORWARD))  # its norms have no weights
+CHOICES = {
+    "positions": (Rope,),
+    "norm": (Norm.RMS_PLAIN,),
+    "qk_norm": (QkNorm.AFTER_ROTATION,),
+    "feed_forward": (FeedForwardKind.RELU_SQUARED,),
+    "logit_cap": (float,),
+    "embedding_norm": (True,),
+}
 
 
 def naming(config: ModelConfig) -> Naming:
@@ -62,23 +77,7 @@ def config_to_hub(config: ModelConfig) -> dict[str, Any]:
 
 def fits(config: ModelConfig) -> bool:
     """Whether this layout can hold such a model."""
-    return (
-        config.architecture is Architecture.DECODER
-        and config.head is Head.LINEAR
-        and isinstance(config.positions, Rope)
-        and config.head_dim * config.num_heads == config.dim
-        and not any(config.windows)
-        and config.norm is Norm.RMS_PLAIN
-        and config.norm_place is NormPlace.PRE
-        and config.qk_norm is QkNorm.AFTER_ROTATION
-        and config.feed_forward is FeedForwardKind.RELU_SQUARED
-        and config.biases is Biases.NONE
-        and config.logit_cap is not None
-        and (config.attention_scale, config.attention_cap) == (None, None)
-        and (config.logit_scale, config.embedding_scale) == (1.0, 1.0)
-        and config.embedding_norm
-        and not config.token_types
-    )
+    return not not_among(config, CHOICES) and config.head_dim * config.num_heads == config.dim
 
 
 def weights_from_hub(config: ModelConfig, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
