@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from lyceum.core import files
@@ -19,6 +18,7 @@ from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
 from lyceum.recipes.courses import Mixing, NextToken, Texts, open_course
 from lyceum.recipes.depth import dial
+from lyceum.recipes.probes import Probe
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.recipes.training import JUDGED, Lesson, report, train
@@ -34,13 +34,6 @@ FITTING = {
     Architecture.ENCODER: MaskedTokens,
     Architecture.ENCODER_DECODER: SpanCorruption,
 }
-
-
-class Probe(StrEnum):
-    """A labelled text that an encoder's frozen states are judged on."""
-
-    NONE = "none"
-    MOVIE_SENTIMENT = "movie-sentiment"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +57,7 @@ class Config:
     )
     evaluate_every_steps: int = 50  # on a part of the held-out text, 0 never; on all of it after the last step
     sample_tokens: int = 120
-    probe: Probe = Probe.NONE
+    probes: tuple[Probe, ...] = ()  # what an encoder's frozen states are asked after training
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,8 +79,10 @@ class Config:
             raise ConfigError(
                 f"pretrain has depth={self.depth} with shape.style={self.shape.style}; the dial is of style fast only"
             )
-        if self.probe is not Probe.NONE and architecture is not Architecture.ENCODER:
-            raise ConfigError(f"pretrain has probe={self.probe} for a {architecture}; only an encoder is probed")
+        if self.probes and architecture is not Architecture.ENCODER:
+            raise ConfigError(
+                f"pretrain has probes={', '.join(self.probes)} for a {architecture}; only an encoder is probed"
+            )
 
 
 CONFIG = Config
@@ -108,7 +103,7 @@ PRESETS = {
     "bert": Config(
         corpus="hutto-sentiment", held_out=0.05, tokenizer=WordPiece(vocab_size=4096),
         shape=Shape(style=Style.BERT, dim=128, num_layers=4, ffn_dim=512), context_tokens=64, rows=32,
-        objective=MaskedTokens(unit=Unit.WORD), probe=Probe.MOVIE_SENTIMENT, evaluate_every_steps=500,
+        objective=MaskedTokens(unit=Unit.WORD), probes=tuple(Probe), evaluate_every_steps=500,
         fit=FitConfig(
             steps=3000, optimizer=AdamW(rate=2e-3, beta2=0.98, weight_decay=0.01),
             schedule=WarmupStableDecay(warmup=100, decay=0.5), save_every_steps=1000,
@@ -171,8 +166,8 @@ def run(config: Config) -> Run:
             files.write_json(file, samples)
         last = made.read_metrics()[-1]
         told = {name: last[name] for name in JUDGED if name in last} | course.beside(model.config)
-        if config.probe is Probe.MOVIE_SENTIMENT:
-            told |= probes.movie_sentiment(words, {"pretrained": model, "fresh": _fresh(config, words)})
+        for probe in config.probes:
+            told |= probes.judge(probe, words, {"pretrained": model, "fresh": _fresh(config, words)})
         report(made, told | took, samples=samples)
         made.finish(told | took)
     return made

@@ -20,6 +20,7 @@ from lyceum.model.weights import load_folder
 from lyceum.recipes import pretrain
 from lyceum.recipes.courses import Texts, open_course
 from lyceum.recipes.filled import filled_spans, filled_words
+from lyceum.recipes.probes import Probe
 from lyceum.recipes.shapes import Shape, Style
 from lyceum.tokenizer.kinds import BytePair, Unigram, WordPiece
 from lyceum.tokenizer.tokenizer import Tokenizer
@@ -152,7 +153,7 @@ def test_spans_are_shown_right_or_with_the_truth_beside_them(unfinished: Run) ->
             r"objective=NextToken for shape.style=bert, .* add --objective MaskedTokens",
         ),
         ({"objective": SpanCorruption()}, r"style=llama, whose architecture is decoder; that learns from NextToken"),
-        ({"probe": pretrain.Probe.MOVIE_SENTIMENT}, "probe=movie-sentiment for a decoder; only an encoder is probed"),
+        ({"probes": (Probe.WORD_ORDER,)}, "probes=word-order for a decoder; only an encoder is probed"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], told: str) -> None:
