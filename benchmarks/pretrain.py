@@ -33,7 +33,7 @@ from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.tokenizer.kinds import BytePair
 from lyceum.tokenizer.tokenizer import Tokenizer
 from lyceum.train.compiled import compile_blocks
-from lyceum.train.loop import FitConfig, fit, forward, update
+from lyceum.train.loop import FitConfig, Hook, fit, forward, update
 from lyceum.train.objectives.language import next_token_loss
 from lyceum.train.optim import AdamW
 
@@ -139,20 +139,21 @@ def compare_speed(given: Setting, *, rounds: int, each: int) -> None:
     optimizer = AdamW(rate=1e-4).build(model.named_parameters())
     stream = given.stream(0)
 
-    def our_step() -> None:
-        update(
+    def our_step() -> Tensor:
+        taken = update(
             model, [next(stream)], next_token_loss, optimizer, share=1.0, clip=1.0, device=given.device, step=1
         )  # fmt: skip
+        return taken.figures["loss"]
 
-    def peer_step() -> None:
-        trainer.step(next(stream).tokens, 0)
+    def peer_step() -> Tensor:
+        return trainer.step(next(stream).tokens, 0)
 
     rates: dict[str, list[float]] = {"ours": [], "nanoGPT": []}
     for _ in range(rounds):
         for name, step in (("ours", our_step), ("nanoGPT", peer_step)):
             begun = time.perf_counter()
-            for _ in range(each):
-                step()
+            last = [step() for _ in range(each)][-1]
+            float(last)  # waits for the device
             rates[name].append(each * given.step_tokens / (time.perf_counter() - begun))
     ratios = [left / right for left, right in zip(rates["ours"], rates["nanoGPT"], strict=True)]
     each_token = flops_per_token(model.config, context_tokens=given.size.context).training
@@ -182,11 +183,11 @@ def held_out_loss(given: Setting, loss_of: Callable[[Tensor], float]) -> float:
 
 def race(given: Setting, *, steps: int, share: float, rate: float, seed: int) -> Race:
     """Let the peer train, then ours until it is below the peer's final loss."""
-    trainer, stream, spent = peer(given, steps=steps, rate=rate, seed=seed), given.stream(seed), 0.0
-    for number in range(steps):
-        begun = time.perf_counter()
-        trainer.step(next(stream).tokens, number)
-        spent += time.perf_counter() - begun
+    trainer, stream = peer(given, steps=steps, rate=rate, seed=seed), given.stream(seed)
+    begun = time.perf_counter()
+    last = [trainer.step(next(stream).tokens, number) for number in range(steps)][-1]
+    float(last)  # waits for the device
+    spent = time.perf_counter() - begun
     target = held_out_loss(given, trainer.loss)
     print(f"  seed {seed}: nanoGPT reached {target:.4f} in {spent:.0f} s")
     reached = our_curve(given, steps=round(steps * share), seed=seed)
@@ -211,18 +212,17 @@ def our_curve(given: Setting, *, steps: int, seed: int) -> list[tuple[int, float
             tokens=rows, loss_weights=torch.ones(rows.shape), documents=torch.ones_like(rows), is_whole=True
         ).to(given.device.torch)  # fmt: skip
         loss = forward(model, batch, next_token_loss, given.device)
-        return float(loss.total) / loss.weight
+        return float(loss.total / loss.weight)
 
     def judge(step: int) -> dict[str, float]:
-        if step % every and step != steps:
-            return {}
         losses[step] = held_out_loss(given, loss_of)
         return {"held_out": losses[step]}
 
     run = Run.create("pretrain", lesson, name=f"race-{seed}-{steps}")
     fit(
         model, given.stream(seed), next_token_loss, lesson, run=run, save_weights=lambda folder: None,
-        flops_per_token=flops_per_token(model.config, context_tokens=given.size.context).training, hooks=[judge],
+        flops_per_token=flops_per_token(model.config, context_tokens=given.size.context).training,
+        hooks=[Hook(work=judge, every_steps=every)],
     )  # fmt: skip
     curve, spent = [], 0.0
     for row in run.read_metrics():

@@ -26,7 +26,9 @@ from lyceum.plan.hardware import hardware
 from lyceum.plan.memory import InferenceMemory, inference_memory
 from lyceum.plan.training import Plan, plan_training
 from lyceum.recipes import pretrain
+from lyceum.recipes.courses import RowSize, row_size
 from lyceum.recipes.locate import locate
+from lyceum.train.optim import AdamW, Optimizer
 
 DEFAULT_ROWS = 8
 TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022, arXiv:2203.15556, table 3
@@ -44,7 +46,7 @@ class Options:
     tokens: float | None = None  # to train on; none: a preset's own, else 20 for each parameter
     context_tokens: int | None = None  # of a row; none: all the model takes
     rows: int | None = None  # a micro-batch, on each device; none: a preset's own, else 8
-    accumulate: int = 1  # micro-batches a step
+    accumulate: float | None = None  # micro-batches a step, in the mean; none: a preset's own, else 1
     device: str = "here"  # here: this machine; h200, h100, a100, a100-40gb, l40s, rtx-4090
     devices: int = 1  # data parallel
     utilisation: float | None = None  # share of the device's peak that training reaches; none: what is usual there
@@ -60,10 +62,10 @@ def main(command: str, words: Sequence[str]) -> int:
     if "--fit" in words:
         return scaling.main(command, [word for word in words if word != "--fit"])
     options = parse(Options, words, command=command, positional=["model"])
-    options, config = _preset(options) or (options, read_model_config(options.model))
-    context_tokens = options.context_tokens or config.context_tokens
-    plan = _training(options, config, context_tokens)
-    answering = inference_memory(config, tokens=options.requests * context_tokens, scheme=options.scheme)
+    subject = _preset(options) or _model(options)
+    plan = _training(options, subject)
+    context_tokens = options.context_tokens or subject.config.context_tokens
+    answering = inference_memory(subject.config, tokens=options.requests * context_tokens, scheme=options.scheme)
     if options.json:
         print(json.dumps(_plain(plan, answering), indent=2, ensure_ascii=False))
         return 0
@@ -91,7 +93,33 @@ def read_model_config(reference: str) -> ModelConfig:
     return read_gguf_config(GgufFile.open(place)) if place.suffix == ".gguf" else read_config(place)
 
 
-def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What is planned: a model, and how it is trained where the options do not say."""
+
+    config: ModelConfig
+    row: RowSize
+    rows: int
+    tokens: float  # in all
+    accumulate: float
+    optimizer: Optimizer
+
+
+def _model(options: Options) -> _Subject:
+    """A model that no preset makes. Beside each of its rows, an encoder reads as many tokens."""
+    config = read_model_config(options.model)
+    tokens = options.context_tokens or config.context_tokens
+    return _Subject(
+        config=config,
+        row=RowSize(tokens=tokens, input_tokens=tokens if config.num_encoder_layers else 0),
+        rows=DEFAULT_ROWS if options.rows is None else options.rows,
+        tokens=options.tokens or TOKENS_PER_PARAMETER * count(config).total,
+        accumulate=1 if options.accumulate is None else options.accumulate,
+        optimizer=AdamW(),
+    )
+
+
+def _preset(options: Options) -> _Subject | None:
     """What a preset of `lyceum pretrain` would train and on how much; options that were given stand."""
     if options.model not in pretrain.PRESETS:
         if options.depth is not None:
@@ -104,33 +132,44 @@ def _preset(options: Options) -> tuple[Options, ModelConfig] | None:
     assert not isinstance(vocabulary, str), "a preset trains its own tokenizer"
     preset = pretrain.dialled(preset, vocab_size=vocabulary.vocab_size)
     rows = preset.rows if options.rows is None else options.rows
-    tokens = options.tokens or rows * preset.context_tokens * preset.fit.accumulate * preset.fit.steps
-    own = dataclasses.replace(options, rows=rows, tokens=tokens, accumulate=preset.fit.accumulate)
-    return own, pretrain.model_config(preset, vocab_size=vocabulary.vocab_size)
+    row = row_size(preset.objective, options.context_tokens or preset.context_tokens)
+    return _Subject(
+        config=pretrain.model_config(preset, vocab_size=vocabulary.vocab_size),
+        row=row,
+        rows=rows,
+        tokens=options.tokens or rows * (row.tokens + row.input_tokens) * preset.fit.micro_batches,
+        accumulate=preset.fit.micro_batches / preset.fit.steps if options.accumulate is None else options.accumulate,
+        optimizer=preset.fit.optimizer,
+    )
 
 
-def _training(options: Options, config: ModelConfig, context_tokens: int) -> Plan:
-    tokens = options.tokens or TOKENS_PER_PARAMETER * count(config).total
-    rows = DEFAULT_ROWS if options.rows is None else options.rows
-    counts = {"rows": rows, **{name: getattr(options, name) for name in ("accumulate", "devices", "requests")}}
+def _training(options: Options, subject: _Subject) -> Plan:
+    counts = {
+        "rows": subject.rows, "accumulate": subject.accumulate, "devices": options.devices,
+        "requests": options.requests,
+    }  # fmt: skip
     for name, number in counts.items():
         if number < 1:
             raise ConfigError(f"plan.{name} is {number}; it must be at least 1")
-    if not 1 <= tokens < math.inf or not 1 <= context_tokens <= config.context_tokens:
+    row, tokens, most = subject.row, subject.tokens, subject.config.context_tokens
+    if not 1 <= tokens < math.inf or not 1 <= max(row.tokens, row.input_tokens) <= most:
         raise ConfigError(
-            f"plan has tokens={tokens}, context_tokens={context_tokens}; tokens must be at least 1"
-            f" and context_tokens 1 to {config.context_tokens}, all that {options.model} takes"
+            f"plan has tokens={tokens}, context_tokens={max(row.tokens, row.input_tokens)}; tokens must be at least 1"
+            f" and context_tokens 1 to {most}, all that {options.model} takes"
         )
-    tokens_per_step = rows * context_tokens * options.accumulate * options.devices
+    tokens_per_step = subject.rows * (row.tokens + row.input_tokens) * subject.accumulate * options.devices
     return plan_training(
-        config,
+        subject.config,
         hardware=hardware(options.device),
-        rows=rows,
-        context_tokens=context_tokens,
+        rows=subject.rows,
+        context_tokens=row.tokens,
+        input_tokens=row.input_tokens,
+        scored=row.scored,
         steps=math.ceil(tokens / tokens_per_step),
-        accumulate=options.accumulate,
+        accumulate=subject.accumulate,
         devices=options.devices,
         utilisation=options.utilisation,
+        matrix_moments=subject.optimizer.matrix_moments,
         lora=options.lora,
         base=options.scheme if options.lora else None,
         rates=options.rates,

@@ -86,6 +86,19 @@ class Packed:
         return same if seen is None else same & seen
 
 
+class Narrowed:
+    """What another Attend lets a query see, and no more than `window` tokens of its own sequence."""
+
+    def __init__(self, attend: Attend, window: int) -> None:
+        self.attend, self.window = attend, window
+
+    def __call__(self, layer: int, q: Queries, k: Keys, v: Keys, spec: AttendSpec) -> Queries:
+        reach = k.shape[2] if spec.window is None else spec.window
+        if spec.direction is not Direction.CROSS and self.window < reach:
+            spec = replace(spec, window=self.window)
+        return self.attend(layer, q, k, v, spec)
+
+
 def attention(q: Queries, k: Keys, v: Keys, spec: AttendSpec, allowed: Allowed | None = None) -> Queries:
     """Softmax attention. `allowed` says all about which keys a query sees; without it direction and window do.
 

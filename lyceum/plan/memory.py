@@ -21,7 +21,7 @@ from lyceum.model.count import count, linear_shapes
 from lyceum.model.quantized import Scheme, replace_linears, write_scheme
 from lyceum.model.transformer import Transformer
 
-MASTER_BYTES = 4  # parameters, gradients and both moments of AdamW are float32 (train/loop.py multiplies in bfloat16)
+MASTER_BYTES = 4  # parameters, gradients and the optimizer's moments are float32 (train/loop.py multiplies in bfloat16)
 LOGIT_TOKENS = 4096  # predicted tokens whose logits exist at once (train/objectives/language.py)
 
 
@@ -63,12 +63,15 @@ def training_memory(
     input_tokens: int = 0,
     scored: float = 1.0,
     is_bfloat16: bool,
-    accumulate: int = 1,
+    accumulate: float = 1,
     is_gpu: bool = False,
+    matrix_moments: int = 2,
     lora: LoraConfig | None = None,
     base: Scheme | None = None,
 ) -> TrainingMemory:
-    """The memory of AdamW training in micro-batches of `rows`; with `base`, LoRA on a quantized model.
+    """The memory of training in micro-batches of `rows`; with `base`, LoRA on a quantized model.
+
+    The optimizer keeps two numbers for each that learns, or `matrix_moments` where it is a matrix's inside the blocks.
 
     With two stacks an encoder reads `input_tokens` beside each row; logits are made at a share `scored` of a row.
 
@@ -77,7 +80,8 @@ def training_memory(
     """
     learnt = trained_parameters(config, lora)
     weights = weight_bytes(config, scheme=base, number_bytes=MASTER_BYTES) + (learnt * MASTER_BYTES if lora else 0)
-    gradients, optimizer = learnt * MASTER_BYTES, 2 * learnt * MASTER_BYTES
+    matrices = learnt if lora else count(config).blocks
+    gradients, optimizer = learnt * MASTER_BYTES, (2 * learnt + (matrix_moments - 2) * matrices) * MASTER_BYTES
     activations = activation_bytes(
         config, rows=rows, context_tokens=context_tokens, input_tokens=input_tokens, is_bfloat16=is_bfloat16,
         is_gpu=is_gpu, lora=lora, base=base,

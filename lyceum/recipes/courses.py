@@ -92,6 +92,18 @@ class RowSize:
     scored: float = 1.0  # share of the tokens that scores are made for
 
 
+def row_size(objective: NextToken | MaskedTokens | SpanCorruption, context_tokens: int) -> RowSize:
+    """What is read in each row of an objective over `context_tokens`, of two stacks the encoder's."""
+    match objective:
+        case NextToken():
+            return RowSize(tokens=context_tokens)
+        case MaskedTokens():
+            return RowSize(tokens=context_tokens, scored=objective.count(context_tokens) / context_tokens)
+        case SpanCorruption():
+            sizes = objective.sizes_for(context_tokens)
+            return RowSize(tokens=sizes.targets + 1, input_tokens=sizes.inputs)
+
+
 @runtime_checkable
 class Course(Protocol):
     """What one kind of pretraining learns from and how it is judged."""
@@ -103,10 +115,6 @@ class Course(Protocol):
     @property
     def objective(self) -> Objective:
         """What a step makes smaller."""
-
-    @property
-    def row(self) -> RowSize:
-        """What is read in each row, for the plan."""
 
     def judge(self, model: Transformer, *, on_all: bool) -> dict[str, float]:
         """Figures on the held-out text, or on a part of it."""
@@ -168,8 +176,6 @@ class MaskedCourse:
 
     def __init__(self, texts: Texts, masking: MaskedTokens) -> None:
         self.texts, self.objective = texts, masked_token_loss
-        share = masking.count(texts.context_tokens) / texts.context_tokens
-        self.row = RowSize(tokens=texts.context_tokens, scored=share)
 
         def masked(shard: Shard, rows: int, seed: int) -> MaskedStream:
             stream = PackedStream(shard, rows=rows, context_tokens=texts.context_tokens, seed=seed)
@@ -208,7 +214,6 @@ class SpanCourse:
         if not ends:
             raise ConfigError("the tokenizer has no end token; span corruption needs one: learn a Unigram vocabulary")
         self.texts, self.objective = texts, next_token_loss
-        self.row = RowSize(tokens=sizes.targets + 1, input_tokens=sizes.inputs)
         self.marks = torch.tensor([ends[0], *sentinels])
 
         def corrupted(shard: Shard, rows: int, seed: int) -> SpanStream:

@@ -16,7 +16,7 @@ from lyceum.model.config import Architecture, ModelConfig
 from lyceum.model.transformer import Transformer
 from lyceum.model.weights import save_folder
 from lyceum.recipes import probes, shapes, tokenizer
-from lyceum.recipes.courses import Mixing, NextToken, Texts, open_course
+from lyceum.recipes.courses import Mixing, NextToken, Texts, open_course, row_size
 from lyceum.recipes.depth import dial
 from lyceum.recipes.probes import Probe
 from lyceum.recipes.shapes import Shape, Style
@@ -24,7 +24,7 @@ from lyceum.recipes.texts import hold_out, read_corpus
 from lyceum.recipes.training import JUDGED, Lesson, report, train
 from lyceum.tokenizer.kinds import BytePair, Unigram, Vocabulary, WordPiece
 from lyceum.tokenizer.tokenizer import Tokenizer
-from lyceum.train.loop import FitConfig
+from lyceum.train.loop import FitConfig, Hook
 from lyceum.train.muon import Muon
 from lyceum.train.optim import AdamW
 from lyceum.train.schedule import WarmupStableDecay
@@ -149,18 +149,16 @@ def run(config: Config) -> Run:
             words.save(folder)
 
         def judge(step: int) -> dict[str, float]:
-            if step == config.fit.steps:
-                return course.judge(model, on_all=True)
-            if not config.evaluate_every_steps or step % config.evaluate_every_steps:
-                return {}
-            return course.judge(model, on_all=False)
+            return course.judge(model, on_all=step == config.fit.steps)
 
+        row = row_size(config.objective, config.context_tokens)
         lesson = Lesson(
             source=course.source, objective=course.objective, fit=config.fit, rows=config.rows,
-            context_tokens=course.row.tokens, input_tokens=course.row.input_tokens, scored=course.row.scored,
-            is_steady=True,
+            context_tokens=row.tokens, input_tokens=row.input_tokens, scored=row.scored, is_steady=True,
         )  # fmt: skip
-        took = train(made, model, lesson, save_weights=save, hooks=[judge])
+        took = train(
+            made, model, lesson, save_weights=save, hooks=[Hook(work=judge, every_steps=config.evaluate_every_steps)]
+        )
         samples = {"before": before, "after": course.sample(model)}
         with made.write("samples.json") as file:
             files.write_json(file, samples)
@@ -182,8 +180,7 @@ def other_corpora(config: Config) -> list[str]:
 def _mixing(config: Config, others: Mapping[str, Sequence[str]]) -> Mixing | None:
     if not config.mix:
         return None
-    batches = config.fit.steps * config.fit.accumulate
-    return Mixing(name=config.corpus, others=others, stages=config.mix, batches=batches)
+    return Mixing(name=config.corpus, others=others, stages=config.mix, batches=config.fit.micro_batches)
 
 
 def dialled(config: Config, *, vocab_size: int) -> Config:
@@ -195,7 +192,7 @@ def dialled(config: Config, *, vocab_size: int) -> Config:
         tokens_per_parameter=config.tokens_per_parameter,
     )  # fmt: skip
     say(told.table())
-    fit = replace(config.fit, steps=told.steps, accumulate=told.accumulate, optimizer=told.optimizer)
+    fit = replace(config.fit, steps=told.steps, accumulate=(told.accumulate,), optimizer=told.optimizer)
     return replace(config, shape=told.shape, rows=told.rows, fit=fit)
 
 

@@ -58,7 +58,8 @@ def train(
     plan = plan_training(
         model.config, hardware=hardware(), rows=lesson.rows, context_tokens=lesson.context_tokens,
         input_tokens=lesson.input_tokens, scored=lesson.scored, steps=lesson.fit.steps,
-        accumulate=lesson.fit.accumulate, lora=adapter,
+        accumulate=lesson.fit.micro_batches / lesson.fit.steps, lora=adapter,
+        matrix_moments=lesson.fit.optimizer.matrix_moments,
     )  # fmt: skip
     say(f"{made.id}\n{plan.table()}")
     made.log(plan.table())

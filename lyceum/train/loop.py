@@ -3,10 +3,10 @@
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,14 +18,16 @@ from lyceum.core.log import Progress
 from lyceum.core.run import Run
 from lyceum.data.ahead import Ahead
 from lyceum.data.batch import Batch, Source
-from lyceum.model.attend import Packed
+from lyceum.model.attend import Attend, Narrowed, Packed, Whole
 from lyceum.model.transformer import Transformer
 from lyceum.train import checkpoint
 from lyceum.train.compiled import Compile, is_compiled, num_graphs
 from lyceum.train.meter import Fitted, Meter, Peaks, fitted
 from lyceum.train.objective import Loss, Objective, Outputs
 from lyceum.train.optim import AdamW, Optimizer
-from lyceum.train.schedule import Cosine, Schedule
+from lyceum.train.schedule import Cosine, Schedule, in_turn
+
+AHEAD = {"cpu": 0, "cuda": 1}  # steps given beyond the one whose figures are read: a GPU need not wait for its next
 
 
 class Products(StrEnum):
@@ -37,10 +39,14 @@ class Products(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How long and how to step. A step is one optimizer update over `accumulate` micro-batches."""
+    """How long and how to step. A step is one optimizer update over `accumulate` micro-batches.
+
+    Several numbers, of micro-batches or of a window, follow one another, each for an equal share of the steps.
+    """
 
     steps: int
-    accumulate: int = 1
+    accumulate: tuple[int, ...] = (1,)
+    windows: tuple[int, ...] = (0,)  # the most tokens of its sequence that a token sees; 0: all that its layer does
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
     compile: Compile = Compile.AUTO
@@ -50,19 +56,49 @@ class FitConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.accumulate < 1 or self.keep_checkpoints < 1:
+        least = min(self.steps, self.keep_checkpoints, *self.accumulate, len(self.accumulate), len(self.windows))
+        if least < 1 or min(self.windows) < 0:
             raise ConfigError(
-                f"fit has steps={self.steps}, accumulate={self.accumulate}, keep_checkpoints={self.keep_checkpoints}; "
-                f"each must be at least 1"
+                f"fit has steps={self.steps}, accumulate={self.accumulate}, keep_checkpoints={self.keep_checkpoints}, "
+                f"windows={self.windows}; windows must be 0 or more, the others at least 1, and none empty"
             )
 
+    @property
+    def micro_batches(self) -> int:
+        """Those of all steps."""
+        return sum(in_turn(self.accumulate, step, self.steps) for step in range(self.steps))
 
-@runtime_checkable
-class Hook(Protocol):
-    """Something to do after certain steps: evaluate, sample, tell."""
 
-    def __call__(self, step: int) -> dict[str, float]:
-        """Figures to add to the step's metrics; called after every step: {} at once when there is nothing to do."""
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """Something to do after every so many steps, and after the last: evaluate, sample, tell."""
+
+    work: Callable[[int], Mapping[str, float]]  # a step -> figures to add to its metrics
+    every_steps: int = 0  # 0: after the last only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A step that was given to the device, and what it tells once the device has taken it."""
+
+    step: int
+    tokens: int
+    waited_s: float  # for its batches
+    figures: Mapping[str, Float[Tensor, ""]]
+    weight: Float[Tensor, ""]
+
+    def read(self) -> dict[str, float]:
+        """The figures; DataError if the step had nothing to learn from, or its loss or gradient is not finite."""
+        weight, *values = torch.stack([self.weight, *self.figures.values()]).double().tolist()
+        told = dict(zip(self.figures, values, strict=True))
+        if not weight:
+            raise DataError(f"step {self.step} holds no token to learn from; check the data's loss weights")
+        if not math.isfinite(told["loss"]) or not math.isfinite(told["gradient_norm"]):
+            raise DataError(
+                f"step {self.step}: loss {told['loss']} and gradient norm {told['gradient_norm']} are not finite, so "
+                f"it was refused and the last checkpoint stands; lower the rate or look at the batch"
+            )
+        return told
 
 
 def fit(
@@ -78,7 +114,7 @@ def fit(
 ) -> Fitted:
     """Train the parameters that require a gradient, from the Run's last checkpoint if it has one.
 
-    DataError on a step whose loss or gradient is not finite: nothing of it is applied, the last checkpoint stands.
+    DataError on a step whose loss or gradient is not finite: nothing of it is kept, the last checkpoint stands.
     """
     device = pick_device()
     model.to(device.torch)
@@ -86,82 +122,115 @@ def fit(
     optimizer = config.optimizer.build(named.items())
     start = checkpoint.restore(run, named=named, optimizer=optimizer, source=source)
     peaks = Peaks(flops_per_token=flops_per_token, peak=peak_flops(device), measured=measured_peak_flops(device))
+    given: deque[Taken] = deque()
     with contextlib.ExitStack() as open_things:
         bar = open_things.enter_context(Progress(run.id, total=config.steps - start, unit=""))
         if device.kind == "cuda":
             source = open_things.enter_context(Ahead(source, is_pinned=True))
         meter = Meter(bar, peaks)
         for step in range(start + 1, config.steps + 1):
-            begun = time.perf_counter()
-            share = config.schedule.share(step - 1, config.steps)
-            batches = [next(source) for _ in range(config.accumulate)]
-            waited_s = time.perf_counter() - begun
-            told = update(model, batches, objective, optimizer, share=share, clip=config.clip, device=device, step=step)
-            tokens = sum(batch.num_tokens for batch in batches)
-            seconds = time.perf_counter() - begun
-            figures = meter.step(loss=told["loss"], tokens=tokens, seconds=seconds, waited_s=waited_s)
-            figures["graphs"] = num_graphs(model)
-            for hook in hooks:
-                told |= hook(step)
-            run.metrics(step=step, rate=config.optimizer.rate * share, **told, **figures)
-            if step == config.steps or (config.save_every_steps and step % config.save_every_steps == 0):
+            given.append(_give(model, source, objective, optimizer, config, device=device, step=step))
+            due = [hook for hook in hooks if _is_due(step, hook.every_steps, config.steps)]
+            is_saved = _is_due(step, config.save_every_steps, config.steps)
+            while len(given) > (0 if due or is_saved else AHEAD[device.kind]):
+                taken = given.popleft()
+                told = taken.read()
+                figures = meter.step(loss=told["loss"], tokens=taken.tokens, waited_s=taken.waited_s)
+                rate = config.optimizer.rate * config.schedule.share(taken.step - 1, config.steps)
+                for hook in due if taken.step == step else ():
+                    told |= hook.work(step)
+                run.metrics(step=taken.step, rate=rate, **told, **figures, graphs=num_graphs(model))
+            if is_saved:
                 checkpoint.save(
                     run, step, save_weights=save_weights, named=named, optimizer=optimizer, source=source,
                     keep=config.keep_checkpoints,
                 )  # fmt: skip
+            if due or is_saved:
+                meter.resume()
     return fitted(run, peaks)
+
+
+def _give(
+    model: Transformer, source: Source, objective: Objective, optimizer: torch.optim.Optimizer, config: FitConfig, *,
+    device: Device, step: int,
+) -> Taken:  # fmt: skip
+    """Give the device a step as its config has it then."""
+    begun = time.perf_counter()
+    batches = [next(source) for _ in range(in_turn(config.accumulate, step - 1, config.steps))]
+    waited_s = time.perf_counter() - begun
+    return update(
+        model, batches, objective, optimizer,
+        share=config.schedule.share(step - 1, config.steps), clip=config.clip, device=device, step=step,
+        window=in_turn(config.windows, step - 1, config.steps), waited_s=waited_s,
+    )  # fmt: skip
+
+
+def _is_due(step: int, every: int, steps: int) -> bool:
+    """After every so many steps (0 never) and after the last."""
+    return step == steps or (every > 0 and step % every == 0)
 
 
 def update(
     model: Transformer, batches: Sequence[Batch], objective: Objective, optimizer: torch.optim.Optimizer, *,
-    share: float, clip: float, device: Device, step: int,
-) -> dict[str, float]:  # fmt: skip
+    share: float, clip: float, device: Device, step: int, window: int = 0, waited_s: float = 0.0,
+) -> Taken:  # fmt: skip
     """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight.
 
-    Each group of parameters learns at `share` of its own peak rate.
+    Each group of parameters learns at `share` of its own peak rate. A GPU is given its work and not waited for; a CPU
+    has done it, so that a step that is not finite (DataError) changes nothing there.
     """
-    total, weight, sums = 0.0, 0.0, dict[str, float]()
+    parts = []
     for batch in batches:
-        loss = forward(model, batch.to(device.torch), objective, device)
+        loss = forward(model, batch.to(device.torch), objective, device, window=window)
         loss.total.backward()
-        total, weight = total + float(loss.total.detach()), weight + loss.weight
-        for name, value in loss.figures.items():
-            sums[name] = sums.get(name, 0.0) + value
-    if not weight:
-        raise DataError(f"step {step} holds no token to learn from; check the data's loss weights")
+        parts.append({"weight": loss.weight, "loss": loss.total.detach()} | dict(loss.figures))
+    sums = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+    weight = sums.pop("weight")
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     torch._foreach_div_(gradients, weight)
-    norm = float(nn.utils.get_total_norm(gradients))
-    if not math.isfinite(total) or not math.isfinite(norm):
+    norm = nn.utils.get_total_norm(gradients)
+    taken = Taken(
+        step=step, tokens=sum(batch.num_tokens for batch in batches), waited_s=waited_s, weight=weight,
+        figures={name: total / weight for name, total in sums.items()} | {"gradient_norm": norm},
+    )  # fmt: skip
+    try:
+        if not AHEAD[device.kind]:
+            taken.read()
+        if clip:
+            torch._foreach_mul_(gradients, (clip / norm).clamp(max=1.0))
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["initial_lr"]
+        optimizer.step()
+    finally:
         optimizer.zero_grad(set_to_none=True)
-        raise DataError(
-            f"step {step}: loss {total / weight} and gradient norm {norm} are not finite, so it was refused and "
-            f"the last checkpoint stands; lower the rate or look at the batch"
-        )
-    if clip and norm > clip:
-        torch._foreach_mul_(gradients, clip / norm)
-    for group in optimizer.param_groups:
-        group["lr"] = share * group["initial_lr"]
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {"loss": total / weight, "gradient_norm": norm} | {name: value / weight for name, value in sums.items()}
+    return taken
 
 
-def forward(model: Transformer, batch: Batch, objective: Objective, device: Device) -> Loss:
+def forward(model: Transformer, batch: Batch, objective: Objective, device: Device, *, window: int = 0) -> Loss:
     """The objective on one batch, matrix products in the device's format, documents of a row kept apart."""
     is_reduced = device.dtype == torch.bfloat16
     with torch.autocast(device.kind, torch.bfloat16) if is_reduced else contextlib.nullcontext():
-        return objective(Outputs(hidden=read(model, batch), logits=model.logits, is_compiled=is_compiled(model)), batch)
+        hidden = read(model, batch, window=window)
+        return objective(Outputs(hidden=hidden, logits=model.logits, is_compiled=is_compiled(model)), batch)
 
 
-def read(model: Transformer, batch: Batch) -> Float[Tensor, "B T D"]:
-    """The last hidden states of a batch's rows, documents kept apart; an encoder beside them reads its inputs first."""
-    inputs = batch.inputs
-    if batch.is_whole:  # as the model reads anyway
-        return model(batch.tokens, memory=None if inputs is None else model.remember(model.encode(inputs.tokens)))
+def read(model: Transformer, batch: Batch, *, window: int = 0) -> Float[Tensor, "B T D"]:
+    """The last hidden states of a batch's rows, documents kept apart; an encoder beside them reads its inputs first.
+
+    With a window, a token sees no more than that many of its own sequence, whatever its layer allows.
+    """
+
+    def narrowed(attend: Attend) -> Attend:
+        return Narrowed(attend, window) if window else attend
+
+    inputs, whole = batch.inputs, narrowed(Whole())
+    if batch.is_whole:  # positions are as the model counts them anyway
+        encoded = None if inputs is None else model.encode(inputs.tokens, attend=whole)
+        return model(batch.tokens, attend=whole, memory=None if encoded is None else model.remember(encoded))
     positions = batch.positions()
     if inputs is None:
-        return model(batch.tokens, positions=positions, attend=Packed(batch.documents))
-    encoded = model.encode(inputs.tokens, positions=inputs.positions(), attend=Packed(inputs.documents))
-    attend = Packed(batch.documents, inputs.documents)
+        return model(batch.tokens, positions=positions, attend=narrowed(Packed(batch.documents)))
+    own = narrowed(Packed(inputs.documents))
+    encoded = model.encode(inputs.tokens, positions=inputs.positions(), attend=own)
+    attend = narrowed(Packed(batch.documents, inputs.documents))
     return model(batch.tokens, positions=positions, attend=attend, memory=model.remember(encoded))

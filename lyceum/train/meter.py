@@ -2,6 +2,7 @@
 
 import itertools
 import resource
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,14 +48,21 @@ class Meter:
         self.recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=WINDOW + 1)
         self.tokens = 0
         self.training_s = 0.0
+        self.resume()
 
-    def step(self, *, loss: float, tokens: int, seconds: float, waited_s: float) -> dict[str, float | int]:
-        """Count one step and give its figures."""
+    def resume(self) -> None:
+        """Begin to count time again: what was done since the last step was not training."""
+        self._since = time.perf_counter()
+
+    def step(self, *, loss: float, tokens: int, waited_s: float) -> dict[str, float | int]:
+        """Count one step, from the one before it until now, and give its figures."""
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
         self.tokens += tokens
         self.training_s += seconds
         self.recent.append((self.training_s, self.tokens))
-        (then, before), (now, after) = self.recent[0], self.recent[-1]
-        rate = (after - before) / max(1e-9, now - then)
+        (begun, before), (ended, after) = self.recent[0], self.recent[-1]
+        rate = (after - before) / max(1e-9, ended - begun)
         mfu = rate * self.peaks.flops_per_token / self.peaks.peak
         self.bar.update(1, loss=f"{loss:.3f}", **{"tok/s": f"{rate:,.0f}", "MFU": f"{100 * mfu:.0f}%"})
         figures = {"tokens": tokens, "seconds": seconds, "waited_s": round(waited_s, 6)}

@@ -7,7 +7,7 @@ Shapes: N matrices of one shape, R rows, C columns.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ class Muon:
     beta2: float = 0.95
     eps: float = 1e-10
     weight_decay: float = 0.0  # of matrices in blocks, in shares of the rate
+    matrix_moments: ClassVar[int] = 1  # numbers kept for each weight of such a matrix
 
     def __post_init__(self) -> None:
         rates = (self.rate, self.embedding_rate, self.head_rate, self.vector_rate)

@@ -1,6 +1,7 @@
-"""Learning-rate schedules: the share of the peak rate at each step."""
+"""What changes over training: the share of the peak rate at each step, and counts that follow one another."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lyceum.core.errors import ConfigError
@@ -45,6 +46,11 @@ class WarmupStableDecay:
 
 
 Schedule = Cosine | WarmupStableDecay
+
+
+def in_turn(values: Sequence[int], step: int, steps: int) -> int:
+    """The value for update `step` (from 0) of `steps`, of values that follow one another for equal shares of them."""
+    return values[step * len(values) // steps]
 
 
 def _check(warmup: int, floor: float) -> None:

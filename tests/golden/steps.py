@@ -55,12 +55,11 @@ def losses(model: Transformer, style: Style, read: list[Batch]) -> list[float]:
     """The loss of each step."""
     objective = masked_token_loss if style is Style.BERT else next_token_loss
     optimizer = OPTIMIZER.build(model.named_parameters())
-    return [
-        update(
-            model, [batch], objective, optimizer, share=1.0, clip=0.0, device=EXACT, step=step
-        )["loss"]
+    taken = [
+        update(model, [batch], objective, optimizer, share=1.0, clip=0.0, device=EXACT, step=step)
         for step, batch in enumerate(read, 1)
-    ]  # fmt: skip
+    ]
+    return [one.read()["loss"] for one in taken]
 
 
 def golden(style: Style) -> Path:

@@ -35,7 +35,7 @@ def main() -> None:
                 tokens=rows, loss_weights=torch.ones(rows.shape), documents=torch.ones_like(rows), is_whole=True
             )
             stepped = update(model, [batch], next_token_loss, optimizer, share=1.0, clip=1.0, device=EXACT, step=step)
-            told[name].append(stepped["loss"])
+            told[name].append(stepped.read()["loss"])
             told[f"{name} graphs"].append(num_graphs(model))
     print(json.dumps(told))
 

@@ -55,11 +55,11 @@ def test_training_goes_on_as_without_and_folders_stay_the_same() -> None:
             assert use_float8(model, smallest=64) == 14
         assert list(model.state_dict()) == names
         optimizer = AdamW(rate=3e-3).build(model.named_parameters())
-        told = [
-            update(model, [batch], next_token_loss, optimizer, share=1.0, clip=1.0, device=REDUCED, step=step)["loss"]
+        taken = [
+            update(model, [batch], next_token_loss, optimizer, share=1.0, clip=1.0, device=REDUCED, step=step)
             for step in range(12)
         ]
-        losses.append(told)
+        losses.append([one.read()["loss"] for one in taken])
     assert losses[0][0] - losses[0][-1] > 0.5
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
     assert losses[1] != losses[0]

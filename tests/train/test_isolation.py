@@ -16,8 +16,8 @@ DECODERS = (Style.LLAMA, Style.GPT2, Style.FAST)
 CROSSED = (Style.T5, Style.T5_GATED)
 
 
-def model_of(style: Style) -> Transformer:
-    shape = Shape(style=style, dim=32, num_layers=2, num_heads=4, num_kv_heads=4, ffn_dim=64)
+def model_of(style: Style, *, layers: int = 2) -> Transformer:
+    shape = Shape(style=style, dim=32, num_layers=layers, num_heads=4, num_kv_heads=4, ffn_dim=64)
     return small_model(model_config(shape, vocab_size=97, context_tokens=16, bos_id=0, eos_id=1))
 
 
@@ -28,11 +28,11 @@ def batch_of(style: Style) -> Batch:
     return Batch(tokens=tokens, loss_weights=torch.ones(DOCUMENTS.shape), documents=DOCUMENTS, inputs=inputs)
 
 
-def seen_from(style: Style, place: int) -> list[Tensor]:
+def seen_from(style: Style, place: int, *, window: int = 0, layers: int = 2) -> list[Tensor]:
     """Whether the hidden state at `place` moves with each token: of the inputs first, if there are any."""
-    model, embedded = model_of(style), list[Tensor]()
+    model, embedded = model_of(style, layers=layers), list[Tensor]()
     model.embedding.register_forward_hook(lambda module, args, out: embedded.append(out.retain_grad() or out))
-    hidden = read(model, batch_of(style))[0, place]
+    hidden = read(model, batch_of(style), window=window)[0, place]
     (hidden * torch.randn(hidden.shape)).sum().backward()
     assert all(each.grad is not None and each.grad.isfinite().all() for each in embedded)
     return [(each.grad[0] != 0).any(dim=-1) for each in embedded]
@@ -50,6 +50,16 @@ def test_a_decoder_sees_itself_and_what_stands_before_it_in_its_document(style: 
 def test_an_encoder_sees_both_sides_of_its_document(place: int) -> None:
     (seen,) = seen_from(Style.BERT, place)
     assert seen.equal(DOCUMENTS[0] == DOCUMENTS[0, place])
+
+
+@pytest.mark.parametrize("style", [*DECODERS, Style.BERT, *CROSSED])
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_over_all_layers_is_the_most_a_token_sees_of_its_sequence(style: Style, window: int) -> None:
+    place, time = 7, torch.arange(10)
+    *source, seen = seen_from(style, place, window=window, layers=1)
+    near = (place - time).abs() < window
+    assert seen.equal((DOCUMENTS[0] == DOCUMENTS[0, place]) & near & ((time <= place) | (style is Style.BERT)))
+    assert all(one.equal(SOURCES[0] == DOCUMENTS[0, place]) for one in source)
 
 
 @pytest.mark.parametrize("style", CROSSED)

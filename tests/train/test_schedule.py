@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from lyceum.core.errors import ConfigError
-from lyceum.train.schedule import Cosine, Schedule, WarmupStableDecay
+from lyceum.train.schedule import Cosine, Schedule, WarmupStableDecay, in_turn
 
 
 @pytest.mark.parametrize("schedule", [Cosine(warmup=10), WarmupStableDecay(warmup=10)])
@@ -19,6 +19,15 @@ def test_ends_where_it_says() -> None:
     assert Cosine(warmup=0, floor=0.1).share(100, 100) == pytest.approx(0.1)
     assert WarmupStableDecay(warmup=0, decay=0.5).share(50, 100) == 1.0
     assert WarmupStableDecay(warmup=0, decay=0.5, floor=0.2).share(75, 100) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("values", [(3,), (1, 2, 4), (5, 0, 7, 1)])
+@pytest.mark.parametrize("steps", [4, 12, 13, 100])
+def test_values_in_turn_share_the_steps_alike(values: tuple[int, ...], steps: int) -> None:
+    told = [in_turn(values, step, steps) for step in range(steps)]
+    runs = [(value, len(list(run))) for value, run in itertools.groupby(told)]
+    assert tuple(value for value, _ in runs) == values
+    assert max(length for _, length in runs) - min(length for _, length in runs) <= 1
 
 
 def test_bad_settings_are_refused() -> None:

@@ -20,7 +20,7 @@ def next_token_loss(outputs: Outputs, batch: Batch) -> Loss:
     """The weighted sum of -log p(token | what stands before it), in nats, and the sum of the weights."""
     targets = next_token(batch)
     losses = -log_probabilities(outputs, targets)
-    return Loss(total=(losses * targets.weights).sum(), weight=float(targets.weights.sum()))
+    return Loss(total=(losses * targets.weights).sum(), weight=targets.weights.sum())
 
 
 def log_probabilities(outputs: Outputs, targets: Targets) -> Float[Tensor, " N"]:

@@ -12,4 +12,4 @@ def masked_token_loss(outputs: Outputs, batch: Batch) -> Loss:
     """
     targets = masked_tokens(batch)
     losses = -log_probabilities(outputs, targets)
-    return Loss(total=(losses * targets.weights).sum(), weight=float(targets.weights.sum()))
+    return Loss(total=(losses * targets.weights).sum(), weight=targets.weights.sum())

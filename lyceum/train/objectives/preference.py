@@ -34,11 +34,11 @@ class Dpo:
         told = margins.detach()
         return Loss(
             total=-F.logsigmoid(margins).sum(),
-            weight=float(len(margins)),
+            weight=told.new_tensor(len(margins)),
             figures={
-                "accuracy": float((told > 0).sum() + 0.5 * (told == 0).sum()),
-                "margin": float(told.sum()),
-                "chosen_reward": float(rewards[0::2].detach().sum()),
+                "accuracy": (told > 0).sum() + 0.5 * (told == 0).sum(),
+                "margin": told.sum(),
+                "chosen_reward": rewards[0::2].detach().sum(),
             },
         )
 
