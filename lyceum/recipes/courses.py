@@ -49,10 +49,9 @@ class NextToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
-    """Other texts that are learnt from too, and when how much of each."""
+    """Texts that are learnt from by turns, and when how much of each."""
 
-    name: str  # of the text that the model is judged by
-    others: Mapping[str, Sequence[str]]
+    parts: Mapping[str, Sequence[str]]
     stages: Sequence[Stage]
     batches: int  # of the whole training
 
@@ -73,14 +72,13 @@ class Texts:
 
     def source(self, make: Callable[[str, Sequence[str]], Source]) -> Source:
         """What `make` makes of the texts, under the name their tokens are kept by; or a mixture of several such."""
-        main = make("tokens", self.learnt)
         if self.mixing is None:
-            return main
-        others = {
-            name: make(f"tokens_{number}", documents)
-            for number, (name, documents) in enumerate(self.mixing.others.items(), 1)
+            return make("tokens", self.learnt)
+        sources = {
+            name: make("tokens" if documents is self.learnt else f"tokens_{number}", documents)
+            for number, (name, documents) in enumerate(self.mixing.parts.items())
         }
-        return Mixture({self.mixing.name: main, **others}, self.mixing.stages, batches=self.mixing.batches)
+        return Mixture(sources, self.mixing.stages, batches=self.mixing.batches)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from lyceum.core.device import seed_everything
 from lyceum.core.errors import ConfigError
 from lyceum.core.log import say
 from lyceum.core.run import Run
+from lyceum.data.curriculum import Curriculum, easy_first
 from lyceum.data.masking import MaskedTokens, Unit
 from lyceum.data.mixture import Stage
 from lyceum.data.spans import SpanCorruption
@@ -44,6 +45,7 @@ class Config:
     mix: tuple[
         Stage, ...
     ] = ()  # weights of `corpus` and of other corpora by name, and from when on; none: only `corpus`
+    curriculum: Curriculum | None = None  # the corpus by grades, the easiest first
     held_out: float = 0.1  # share of the text that the model is judged by
     tokenizer: str | Vocabulary | None = None  # a Run or folder, or one to train first; none: one of the style's kind
     shape: Shape = Shape()
@@ -67,6 +69,8 @@ class Config:
             )
         if self.mix and not any(self.corpus in stage.weights for stage in self.mix):
             raise ConfigError(f"pretrain.mix has no weight for {self.corpus!r}, the corpus the model is judged by")
+        if self.mix and self.curriculum is not None:
+            raise ConfigError("pretrain has a mix and a curriculum; leave one of them out")
         architecture = self.shape.style.architecture
         fitting = FITTING[architecture]
         if not isinstance(self.objective, fitting):
@@ -138,7 +142,7 @@ def run(config: Config) -> Run:
         texts = Texts(
             run=made, words=words, learnt=learnt, held_out=held_out, rows=config.rows,
             context_tokens=config.context_tokens, seed=config.seed, sample_tokens=config.sample_tokens,
-            mixing=_mixing(config, {other: told.documents for other, told in others.items()}),
+            mixing=_mixing(config, learnt, {other: told.documents for other, told in others.items()}),
         )  # fmt: skip
         course = open_course(config.objective, texts)
         model = _fresh(config, words)
@@ -177,10 +181,15 @@ def other_corpora(config: Config) -> list[str]:
     return [name for name in names if name != config.corpus]
 
 
-def _mixing(config: Config, others: Mapping[str, Sequence[str]]) -> Mixing | None:
-    if not config.mix:
-        return None
-    return Mixing(name=config.corpus, others=others, stages=config.mix, batches=config.fit.micro_batches)
+def _mixing(config: Config, learnt: Sequence[str], others: Mapping[str, Sequence[str]]) -> Mixing | None:
+    batches = config.fit.micro_batches
+    if config.curriculum is not None:
+        parts = config.curriculum.parts(learnt)
+        stages = easy_first(list(parts), until=config.curriculum.until)
+        return Mixing(parts=parts, stages=stages, batches=batches)
+    if config.mix:
+        return Mixing(parts={config.corpus: learnt, **others}, stages=config.mix, batches=batches)
+    return None
 
 
 def dialled(config: Config, *, vocab_size: int) -> Config:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from lyceum.core.config import from_json, to_json
 from lyceum.core.errors import CheckpointError, ConfigError
 from lyceum.data.batch import Source
-from lyceum.data.curriculum import easy_first, grades
+from lyceum.data.curriculum import Curriculum, Hardness, easy_first, grades, rarities
 from lyceum.data.mixture import Mixture, Stage, check_stages
 from lyceum.data.rows import Example, PackedRows
 
@@ -149,6 +150,15 @@ def test_grades_part_the_documents_from_easy_to_hard() -> None:
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     for easy, hard in itertools.pairwise(parts):
         assert max(scores[i] for i in easy) <= min(scores[i] for i in hard)
+
+
+def test_words_that_are_rare_in_all_documents_make_one_hard() -> None:
+    documents = ["the cat", "the the the the", "", "the quixotic zebra", "the the cat"]
+    the, cat, other = (math.log(12 / count) for count in (8, 2, 1))
+    assert rarities(documents) == pytest.approx([(the + cat) / 2, the, 0, (the + 2 * other) / 3, (2 * the + cat) / 3])
+    assert Curriculum(grades=5, hardness=Hardness.RARITY).parts(documents) == {
+        f"grade {place}": [documents[number]] for place, number in enumerate((2, 1, 4, 0, 3), 1)
+    }
 
 
 def test_easy_first_opens_one_grade_after_the_other() -> None:

@@ -10,6 +10,7 @@ import torch
 from lyceum.core.config import from_json
 from lyceum.core.errors import ConfigError, DataError
 from lyceum.core.run import Run
+from lyceum.data.curriculum import Curriculum
 from lyceum.data.mixture import Stage
 from lyceum.model.adapters import lora
 from lyceum.recipes import finetune, preference, pretrain, quantize
@@ -54,6 +55,25 @@ def test_a_mix_is_learnt_in_its_proportions_and_resumed(born: Run, tmp_path: Pat
     assert from_json(pretrain.Config, run.manifest.config, where="run.json") == asked
     with pytest.raises(ConfigError, match="no weight for"):
         dataclasses.replace(asked, corpus="tinyshakespeare")
+
+
+def test_a_curriculum_begins_with_what_is_easy(tmp_path: Path) -> None:
+    """Short documents hold one letter, long ones another: the first batches are of the first alone."""
+    corpus = jsonl(tmp_path / "letters.jsonl", *({"text": letter * size} for size in (60, 70, 80) for letter in "ab"),
+                   *({"text": "z" * 600} for _ in range(6)))  # fmt: skip
+    asked = dataclasses.replace(
+        pretrain.PRESETS["tiny"], corpus=corpus, tokenizer=BytePair(vocab_size=260), rows=1, context_tokens=32,
+        fit=dataclasses.replace(FIT, steps=8, save_every_steps=2, keep_checkpoints=4), evaluate_every_steps=0,
+        curriculum=Curriculum(grades=2, until=0.5), sample_tokens=4,
+    )  # fmt: skip
+    run = pretrain.run(asked)
+    drawn = [json.loads((one / "trainer.json").read_text())["source"]["drawn"] for one in run.checkpoints()]
+    assert drawn == [{"grade 1": first, "grade 2": second} for first, second in ((2, 0), (4, 0), (5, 1), (6, 2))]
+    assert from_json(pretrain.Config, run.manifest.config, where="run.json") == asked
+    with pytest.raises(ConfigError, match="a mix and a curriculum"):
+        dataclasses.replace(asked, mix=(Stage(weights={corpus: 1.0}),))
+    with pytest.raises(ConfigError, match=r"grades=1, until=0.5"):
+        Curriculum(grades=1)
 
 
 def test_a_depth_decides_the_rest(tmp_path: Path) -> None:
