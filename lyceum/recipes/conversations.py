@@ -1,7 +1,5 @@
 """Conversations and preference pairs by name or path, and as the tokens that training reads."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from lyceum.data.pairs import Pair
 from lyceum.data.rows import Example
 from lyceum.recipes import snippets
 from lyceum.recipes.snippets import Part, Preference
-from lyceum.recipes.texts import read_rows
+from lyceum.recipes.texts import origin_of_file, read_rows
 from lyceum.tokenizer.chat import Message, render
 from lyceum.tokenizer.tokenizer import Tokenizer
 
@@ -34,7 +32,7 @@ def read_preferences(reference: str, part: Part) -> list[Preference]:
     """
     if reference == HAPPINESS:
         return snippets.happiness_pairs(part)
-    rows = read_rows(_path(reference, HAPPINESS))
+    rows = list(read_rows(_path(reference, HAPPINESS)))
     if len(rows) < 2:
         raise DataError(f"{reference} has {len(rows)} rows; at least 2 are needed, for one is held out")
     cut = min(len(rows) - 1, round(0.9 * len(rows)))
@@ -53,8 +51,7 @@ def origin_of(reference: str) -> str:
     """How lineage names conversations or pairs."""
     if reference in (SENTIMENT, HAPPINESS):
         return f"catalog:{snippets.ENTRY}"
-    told = hashlib.sha256(json.dumps(read_rows(Path(reference))).encode()).hexdigest()[:12]
-    return f"path:{reference}#{told}"
+    return origin_of_file(reference)
 
 
 def tokenize(tokenizer: Tokenizer, conversation: Sequence[Message]) -> Example:

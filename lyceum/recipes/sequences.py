@@ -1,7 +1,5 @@
 """Pairs of texts, one to be read and one to be written: what a model with two stacks is finetuned on and judged by."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from lyceum.model.config import ModelConfig
 from lyceum.model.transformer import Transformer
 from lyceum.recipes import messages
 from lyceum.recipes.snippets import Part
-from lyceum.recipes.texts import read_rows
+from lyceum.recipes.texts import origin_of_file, read_rows
 from lyceum.tokenizer.tokenizer import Tokenizer
 
 KEYS = (("source", "target"), ("input", "output"))
@@ -36,7 +34,7 @@ def are_sequences(reference: str) -> bool:
     if reference == messages.NAME:
         return True
     path = Path(reference)
-    first = next(iter(read_rows(path)), {}) if path.is_file() else {}
+    first = next(read_rows(path), {}) if path.is_file() else {}
     return any(source in first and target in first for source, target in KEYS)
 
 
@@ -58,8 +56,7 @@ def origin_of(reference: str) -> str:
     """How lineage names pairs of texts."""
     if reference == messages.NAME:
         return messages.ORIGIN
-    told = hashlib.sha256(json.dumps(read_rows(Path(reference))).encode()).hexdigest()[:12]
-    return f"path:{reference}#{told}"
+    return origin_of_file(reference)
 
 
 def tokenize(tokenizer: Tokenizer, pair: TextPair, config: ModelConfig) -> Example:

@@ -4,14 +4,16 @@ A name is a catalog entry (`tinyshakespeare`) or a Run of `lyceum corpus`; a pat
 a `.jsonl` file whose rows hold `text`, `messages`, or `prompt`, `chosen` and `rejected`.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lyceum.catalog import readers, sources
+from lyceum.core import files
 from lyceum.core.errors import CheckpointError, ConfigError, DataError, suggestion
 from lyceum.core.run import MANIFEST, Run
 from lyceum.corpus.storage import Texts
@@ -78,38 +80,54 @@ def hold_out(documents: Sequence[str], share: float) -> tuple[Sequence[str], Seq
     return documents[:cut], documents[cut:]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file; DataError names the first line that is not a JSON table."""
-    rows = []
-    for number, line in enumerate(_text_of(path).splitlines(), 1):
-        if line.strip():
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `.jsonl` file, read as they are asked for; DataError names the first line that is no JSON table."""
+    with _readable(path), path.open("rb") as file:  # lines of bytes end at a newline only; texts may hold other ends
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode())
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}, line {number} is not UTF-8 (byte {error.start}); convert it first") from error
             except ValueError as error:
                 raise DataError(f"{path}, line {number} is not JSON ({error}); mend or remove it") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number} is {type(row).__name__}; each line must be a JSON table")
-            rows.append(row)
-    return rows
+            yield row
+
+
+def origin_of_file(reference: str) -> str:
+    """How lineage names a file: its path and what is in it."""
+    with _readable(Path(reference)):
+        return f"path:{reference}#{files.sha256(Path(reference))[:12]}"
 
 
 def _documents(path: Path) -> list[str]:
     if path.suffix != ".jsonl":
         return [_text_of(path)]
-    rows = read_rows(path)
-    for number, row in enumerate(rows, 1):
+    documents = []
+    for number, row in enumerate(read_rows(path), 1):
         if not isinstance(row.get("text"), str):
             raise DataError(f"{path}, row {number} has no text under 'text'; its keys are {', '.join(row)}")
-    return [row["text"] for row in rows]
+        documents.append(row["text"])
+    return documents
 
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; check the path") from error
+        with _readable(path):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it first") from error
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; check the path") from error
 
 
 def _origin(reference: str, documents: Sequence[str]) -> str:

@@ -220,3 +220,13 @@ def test_a_corpus_is_a_file_a_folder_or_rows(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="is not UTF-8"):
         read_corpus(str(tmp_path / "bad.txt"))
+    (tmp_path / "bad.jsonl").write_bytes(b'{"text": "one"}\n\n{"text": "\xff"}\n')
+    with pytest.raises(DataError, match=r"bad.jsonl, line 3 is not UTF-8 \(byte 10\)"):
+        read_corpus(str(tmp_path / "bad.jsonl"))
+
+
+def test_a_row_ends_at_a_newline_and_at_no_other_line_end(tmp_path: Path) -> None:
+    documents = ["one\u2028two", "three\x85four", "five\x0bsix", "seven\x1ceight\r\nnine"]
+    rows = "\r\n".join(json.dumps({"text": document}, ensure_ascii=False) for document in documents)
+    (tmp_path / "ends.jsonl").write_bytes(rows.encode())
+    assert read_corpus(str(tmp_path / "ends.jsonl")).documents == documents
