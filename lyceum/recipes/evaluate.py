@@ -20,7 +20,7 @@ from lyceum.eval.tasks import choice, classify, exact, text
 from lyceum.recipes import snippets
 from lyceum.recipes.load import load
 from lyceum.recipes.locate import locate
-from lyceum.recipes.texts import read_corpus
+from lyceum.recipes.texts import read_corpus, read_rows
 
 RESULTS = "results.jsonl"  # one line a sample
 
@@ -141,7 +141,7 @@ def _flat(result: Result) -> dict[str, Any]:
 
 def _read_rows(made: Run) -> list[dict[str, Any]]:
     path = made.directory / RESULTS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return list(read_rows(path)) if path.exists() else []
 
 
 def _report(config: Config, summaries: Sequence[dict[str, Any]]) -> str:

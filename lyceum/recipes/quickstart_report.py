@@ -1,6 +1,5 @@
 """The page that tells a whole life: one section a stage, every figure from the stage's own Run."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from lyceum.core.run import Run
 from lyceum.plan.cost import cost_of_time
 from lyceum.plan.hardware import hardware
 from lyceum.recipes.conversations import SENTIMENT
+from lyceum.recipes.texts import read_rows
 from lyceum.recipes.training import add_curves, add_plan
 
 SHOWN_CONTINUATIONS = 6
@@ -143,7 +143,7 @@ def _aligned(page: Page, run: Run) -> None:
     }
     page.bars("On held-out data, with 95 % intervals", {label: tuple(told[name]) for label, name in names.items()})
     add_curves(page, run)
-    rows = [json.loads(line) for line in (run.directory / "continuations.jsonl").read_text("utf-8").splitlines()]
+    rows = list(read_rows(run.directory / "continuations.jsonl"))
     page.table(
         ["beginning", "before", "after"],
         [(row["prefix"], row["before"].strip(), row["after"].strip()) for row in rows[:SHOWN_CONTINUATIONS]],
