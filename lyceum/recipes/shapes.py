@@ -60,6 +60,7 @@ class Shape:
     ffn_dim: int = 704
     rope_theta: float = 10000.0  # of styles with rotary positions
     tie_embeddings: bool | None = None  # none: as the style has it
+    window: int = 0  # of style llama: the tokens each layer sees (then it is Mistral's); 0 all
 
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.dim % self.num_heads:
@@ -69,6 +70,10 @@ class Shape:
         if self.num_kv_heads != self.num_heads and self.style not in (Style.LLAMA, Style.FAST):
             raise ConfigError(
                 f"shape.num_kv_heads={self.num_kv_heads} is not num_heads={self.num_heads}; {self.style} has as many"
+            )
+        if self.window < 0 or (self.window and self.style is not Style.LLAMA):
+            raise ConfigError(
+                f"shape.window={self.window} with style {self.style}; it must be 0, or with llama the tokens to be seen"
             )
 
 
@@ -91,7 +96,7 @@ def model_config(
         vocab_size=vocab_size, dim=shape.dim, num_layers=shape.num_layers, num_heads=shape.num_heads,
         num_kv_heads=shape.num_kv_heads, head_dim=shape.dim // shape.num_heads, ffn_dim=shape.ffn_dim,
         context_tokens=context_tokens, positions=Rope(theta=shape.rope_theta), tie_embeddings=tied,
-        bos_id=bos_id, eos_id=eos_id,
+        bos_id=bos_id, eos_id=eos_id, windows=(shape.window,) * shape.num_layers if shape.window else (),
     )  # fmt: skip
     match shape.style:
         case Style.LLAMA:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lyceum.core import files
 from lyceum.core.device import Device
 from lyceum.core.errors import ConfigError
 from lyceum.data.batch import Batch, Inputs
@@ -56,6 +57,17 @@ def test_a_folder_keeps_every_choice(style: Style, tmp_path: Path) -> None:
     assert model.config.architecture is style.architecture
 
 
+def test_a_window_makes_a_mistral_whose_tokens_see_no_further(tmp_path: Path) -> None:
+    shape = Shape(dim=32, num_layers=1, num_heads=4, num_kv_heads=4, ffn_dim=64, window=3)
+    model = fresh_model(shape.style, model_config(shape, vocab_size=VOCABULARY, context_tokens=16)).eval()
+    save_folder(model, tmp_path)
+    assert files.read_json(tmp_path / "config.json")["model_type"] == "mistral"
+    assert load_folder(tmp_path).config == model.config
+    tokens = torch.arange(12)[None]
+    moved = (model(tokens) != model(torch.where(tokens == 5, 0, tokens))).any(dim=-1)[0]
+    assert moved.nonzero().flatten().tolist() == [5, 6, 7]
+
+
 def test_two_stacks_begin_by_looking_near_and_for_the_same_token() -> None:
     seen: dict[Direction, Tensor] = {}
 
@@ -86,5 +98,7 @@ def test_tied_embeddings_may_be_chosen() -> None:
 def test_shapes_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"shape.dim=30 is not a multiple of shape.num_heads=4; make it one"):
         Shape(dim=30)
+    with pytest.raises(ConfigError, match=r"shape.window=8 with style gpt2; it must be 0"):
+        Shape(style=Style.GPT2, window=8)
     with pytest.raises(ConfigError, match=r"num_kv_heads=2 is not num_heads=4; bert has as many"):
         Shape(style=Style.BERT, num_kv_heads=2)
