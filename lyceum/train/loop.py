@@ -5,7 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -83,9 +83,9 @@ class Taken:
 
     step: int
     tokens: int
-    waited_s: float  # for its batches
     figures: Mapping[str, Float[Tensor, ""]]
     weight: Float[Tensor, ""]
+    waited_s: float = 0.0  # for its batches
 
     def read(self) -> dict[str, float]:
         """The figures; DataError if the step had nothing to learn from, or its loss or gradient is not finite."""
@@ -158,11 +158,12 @@ def _give(
     begun = time.perf_counter()
     batches = [next(source) for _ in range(in_turn(config.accumulate, step - 1, config.steps))]
     waited_s = time.perf_counter() - begun
-    return update(
+    taken = update(
         model, batches, objective, optimizer,
         share=config.schedule.share(step - 1, config.steps), clip=config.clip, device=device, step=step,
-        window=in_turn(config.windows, step - 1, config.steps), waited_s=waited_s,
+        window=in_turn(config.windows, step - 1, config.steps),
     )  # fmt: skip
+    return replace(taken, waited_s=waited_s)
 
 
 def _is_due(step: int, every: int, steps: int) -> bool:
@@ -172,7 +173,7 @@ def _is_due(step: int, every: int, steps: int) -> bool:
 
 def update(
     model: Transformer, batches: Sequence[Batch], objective: Objective, optimizer: torch.optim.Optimizer, *,
-    share: float, clip: float, device: Device, step: int, window: int = 0, waited_s: float = 0.0,
+    share: float, clip: float, device: Device, step: int, window: int = 0,
 ) -> Taken:  # fmt: skip
     """One optimizer update over micro-batches: gradients of sums are added, then divided once by the weight.
 
@@ -190,7 +191,7 @@ def update(
     torch._foreach_div_(gradients, weight)
     norm = nn.utils.get_total_norm(gradients)
     taken = Taken(
-        step=step, tokens=sum(batch.num_tokens for batch in batches), waited_s=waited_s, weight=weight,
+        step=step, tokens=sum(batch.num_tokens for batch in batches), weight=weight,
         figures={name: total / weight for name, total in sums.items()} | {"gradient_norm": norm},
     )  # fmt: skip
     try:
