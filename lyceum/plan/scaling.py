@@ -7,7 +7,7 @@ them again, and what it predicts then gets a scatter of its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -90,10 +90,10 @@ class Fitted:
 
     kind: type[Law]
     theta: Floats  # (P,)
-    others: Floats  # (draws, P)
+    others: Floats = field(repr=False)  # (draws, P)
     means: tuple[float, float]  # of log N and log D, from which theta counts
     scatter: float  # standard deviation of a Run's log loss around the law: 0.01 is 1 %
-    noise: Floats  # (draws,) made-up scatter of one more Run, in log loss
+    noise: Floats = field(repr=False)  # (draws,) made-up scatter of one more Run, in log loss
 
     @property
     def law(self) -> Law:
