@@ -158,9 +158,11 @@ def _generate(words: Sequence[str]) -> int:
     started_s = time.monotonic()
     opened = open_speaker(options.model)
     explainer = Explainer(opened.tokenizer, model=opened.name, load_s=time.monotonic() - started_s)
+    tokens = tuple(opened.tokenizer.encode_framed(prompt))
     request = request_of(
         options,
-        tuple(opened.tokenizer.encode_framed(prompt)),
+        tokens,
+        room=opened.room(len(tokens)),
         grammar=grammar,
         tokenizer=opened.tokenizer,
         explain_tokens=EXPLAIN_TOKENS if options.explain else 0,

@@ -29,6 +29,10 @@ class Speaker:
     tokenizer: Tokenizer
     config: ModelConfig
 
+    def room(self, prompt_tokens: int) -> int:
+        """How many tokens the answer to such a prompt may have; beside an encoder, all but the first."""
+        return self.config.context_tokens - (1 if self.config.num_encoder_layers else prompt_tokens)
+
     @property
     def num_parameters(self) -> int:
         """How large the model is."""

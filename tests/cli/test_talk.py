@@ -33,6 +33,9 @@ class FakeSpeaker:
         engine.requests = ASKED
         return engine
 
+    def room(self, prompt_tokens: int) -> int:
+        return 1000 - prompt_tokens
+
 
 @dataclass(frozen=True)
 class Nothing:
@@ -149,6 +152,9 @@ def test_generate_continues_the_text_without_a_template(
     assert capsys.readouterr().out.startswith("ONCE ")
     assert main(["generate", "m", "abcdef", "--max-tokens", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] == "ABC"
+    assert main(["generate", "m", "x" * 900]) == 0
+    assert [request.sampling.max_tokens for request in ASKED] == [256, 3, 100]  # the last is all that fits
+    capsys.readouterr()
     pipe("from a pipe")
     assert main(["generate", "m"]) == 0
     assert capsys.readouterr().out == "FROM A PIPE\n"
