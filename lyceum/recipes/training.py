@@ -8,7 +8,7 @@ from typing import Any
 from lyceum.core import files
 from lyceum.core.card import CARD, model_card
 from lyceum.core.device import pick_device
-from lyceum.core.log import say
+from lyceum.core.log import quantity, say
 from lyceum.core.report import Page
 from lyceum.core.run import Run
 from lyceum.data.batch import Source
@@ -128,7 +128,11 @@ def add_figures(page: Page, summary: Mapping[str, Any]) -> None:
     """Tiles for the summary's plain numbers and for the middles of its intervals."""
     plain = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
     middles = {name: value[0] for name, value in summary.items() if isinstance(value, list) and len(value) == 3}
-    page.figures({name.replace("_", " "): value for name, value in (middles | plain).items()})
+    told = {
+        name.removesuffix("_bytes"): quantity(value, "B") if name.endswith("_bytes") else value
+        for name, value in (middles | plain).items()
+    }
+    page.figures({name.replace("_", " "): value for name, value in told.items()})
 
 
 def add_curves(page: Page, made: Run) -> None:

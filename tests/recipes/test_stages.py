@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ def test_a_model_is_born_and_is_not_born_twice(born: Run, tmp_path: Path) -> Non
     }
     card = (born.folder / "README.md").read_text()
     assert born.id in card and "tokenizer/play" in card and '"steps": 4' in card
-    assert "<svg" in (born.directory / "report.html").read_text()
+    page = (born.directory / "report.html").read_text()
+    assert "<svg" in page and re.search(r"<dt>peak memory</dt><dd>\d+\.\d [MG]B</dd>", page)
     assert json.loads((born.directory / "samples.json").read_text()).keys() == {"before", "after"}
     kinds = [name.partition("/")[0] for _, name, _ in born.ancestors()]
     assert kinds[:2] == ["pretrain", "tokenizer"]
