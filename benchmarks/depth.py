@@ -77,7 +77,9 @@ def main() -> None:
     for _ in range(options.turns):
         for kind, step in steps.items():
             begun = time.perf_counter()
-            [step(number) for number in range(options.steps)][-1].read()  # waits for the device
+            for number in range(options.steps):
+                step(number)
+            pick_device().wait()
             rates[kind].append(options.steps * options.rows * options.context / (time.perf_counter() - begun))
     device = pick_device()
     for kind, found in rates.items():

@@ -139,21 +139,20 @@ def compare_speed(given: Setting, *, rounds: int, each: int) -> None:
     optimizer = AdamW(rate=1e-4).build(model.named_parameters())
     stream = given.stream(0)
 
-    def our_step() -> Tensor:
-        taken = update(
-            model, [next(stream)], next_token_loss, optimizer, share=1.0, clip=1.0, device=given.device, step=1
-        )  # fmt: skip
-        return taken.figures["loss"]
+    def our_steps() -> None:
+        for _ in range(each):
+            update(model, [next(stream)], next_token_loss, optimizer, share=1.0, clip=1.0, device=given.device, step=1)
 
-    def peer_step() -> Tensor:
-        return trainer.step(next(stream).tokens, 0)
+    def peer_steps() -> None:
+        for _ in range(each):
+            trainer.step(next(stream).tokens, 0)
 
     rates: dict[str, list[float]] = {"ours": [], "nanoGPT": []}
     for _ in range(rounds):
-        for name, step in (("ours", our_step), ("nanoGPT", peer_step)):
+        for name, steps in (("ours", our_steps), ("nanoGPT", peer_steps)):
             begun = time.perf_counter()
-            last = [step() for _ in range(each)][-1]
-            float(last)  # waits for the device
+            steps()
+            given.device.wait()
             rates[name].append(each * given.step_tokens / (time.perf_counter() - begun))
     ratios = [left / right for left, right in zip(rates["ours"], rates["nanoGPT"], strict=True)]
     each_token = flops_per_token(model.config, context_tokens=given.size.context).training
@@ -185,8 +184,9 @@ def race(given: Setting, *, steps: int, share: float, rate: float, seed: int) ->
     """Let the peer train, then ours until it is below the peer's final loss."""
     trainer, stream = peer(given, steps=steps, rate=rate, seed=seed), given.stream(seed)
     begun = time.perf_counter()
-    last = [trainer.step(next(stream).tokens, number) for number in range(steps)][-1]
-    float(last)  # waits for the device
+    for number in range(steps):
+        trainer.step(next(stream).tokens, number)
+    given.device.wait()
     spent = time.perf_counter() - begun
     target = held_out_loss(given, trainer.loss)
     print(f"  seed {seed}: nanoGPT reached {target:.4f} in {spent:.0f} s")

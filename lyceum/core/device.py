@@ -33,6 +33,11 @@ class Device:
         """The device as torch names it."""
         return torch.device(self.kind)
 
+    def wait(self) -> None:
+        """Until it has done all it was given; a CPU has."""
+        if self.kind == "cuda":
+            torch.cuda.synchronize()
+
 
 @functools.cache
 def pick_device(kind: str = "auto") -> Device:
@@ -71,8 +76,7 @@ def measured_peak_flops(device: Device) -> float:
         begin = time.perf_counter()
         for _ in range(4):
             torch.mm(left, left)
-        if device.kind == "cuda":
-            torch.cuda.synchronize()
+        device.wait()
         best = min(best, (time.perf_counter() - begin) / 4)
     return 2 * side**3 / best
 

@@ -83,15 +83,17 @@ class Taken:
 
     step: int
     tokens: int
-    figures: Mapping[str, Float[Tensor, ""]]
-    weight: Float[Tensor, ""]
+    names: tuple[str, ...]  # of the figures, the weight of the loss among them
+    values: Float[Tensor, " F"]  # on the host
+    ready: torch.cuda.Event | None = None  # when they are there; none: they are
     waited_s: float = 0.0  # for its batches
 
     def read(self) -> dict[str, float]:
         """The figures; DataError if the step had nothing to learn from, or its loss or gradient is not finite."""
-        weight, *values = torch.stack([self.weight, *self.figures.values()]).double().tolist()
-        told = dict(zip(self.figures, values, strict=True))
-        if not weight:
+        if self.ready is not None:
+            self.ready.synchronize()
+        told = dict(zip(self.names, self.values.tolist(), strict=True))
+        if not told.pop("weight"):
             raise DataError(f"step {self.step} holds no token to learn from; check the data's loss weights")
         if not math.isfinite(told["loss"]) or not math.isfinite(told["gradient_norm"]):
             raise DataError(
@@ -190,10 +192,10 @@ def update(
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     torch._foreach_div_(gradients, weight)
     norm = nn.utils.get_total_norm(gradients)
-    taken = Taken(
-        step=step, tokens=sum(batch.num_tokens for batch in batches), weight=weight,
-        figures={name: total / weight for name, total in sums.items()} | {"gradient_norm": norm},
-    )  # fmt: skip
+    told = {"weight": weight, "gradient_norm": norm} | {name: total / weight for name, total in sums.items()}
+    values, ready = _to_host(torch.stack(list(told.values())))
+    tokens = sum(batch.num_tokens for batch in batches)
+    taken = Taken(step=step, tokens=tokens, names=tuple(told), values=values, ready=ready)
     try:
         if not AHEAD[device.kind]:
             taken.read()
@@ -205,6 +207,16 @@ def update(
     finally:
         optimizer.zero_grad(set_to_none=True)
     return taken
+
+
+def _to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The values on the host, and when they are there: on a GPU once it has done what it was given before them."""
+    if not values.is_cuda:
+        return values, None
+    copy = values.to("cpu", non_blocking=True)
+    ready = torch.cuda.Event()
+    ready.record()
+    return copy, ready
 
 
 def forward(model: Transformer, batch: Batch, objective: Objective, device: Device, *, window: int = 0) -> Loss:
