@@ -41,18 +41,24 @@ class Curriculum:
 
     def parts(self, documents: Sequence[str]) -> dict[str, list[str]]:
         """The documents of each grade by its name, the easiest first."""
-        scores = [float(len(document)) for document in documents]
-        if self.hardness is Hardness.RARITY:
-            scores = rarities(documents)
-        found = enumerate(grades(scores, self.grades), 1)
-        return {f"grade {number}": [documents[place] for place in places] for number, places in found}
+        is_rarity = self.hardness is Hardness.RARITY
+        scores = rarities(documents) if is_rarity else [float(len(document)) for document in documents]
+        parts: list[list[str]] = [[] for _ in range(self.grades)]
+        grade_of = np.empty(len(scores), dtype=np.int64)
+        for grade, places in enumerate(grades(scores, self.grades)):
+            grade_of[places] = grade
+        for number, document in zip(
+            grade_of.tolist(), documents, strict=True
+        ):  # in their order: they may still lie on disk
+            parts[number].append(document)
+        return {f"grade {number}": part for number, part in enumerate(parts, 1)}
 
 
 def rarities(documents: Sequence[str]) -> list[float]:
     """The mean of -log p over each document's words in nats, p a word's share in all documents; without words 0."""
-    split = [document.lower().split() for document in documents]
-    counts = Counter(word for words in split for word in words)
+    counts = Counter(word for document in documents for word in document.lower().split())
     total = counts.total()
+    split = (document.lower().split() for document in documents)
     return [sum(math.log(total / counts[word]) for word in words) / max(1, len(words)) for words in split]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from lyceum.cli.main import main
 from lyceum.core.config import to_json
+from lyceum.data.spans import SpanCorruption
 from lyceum.model.config import ModelConfig
 from lyceum.recipes import pretrain
 
@@ -45,8 +46,10 @@ def test_a_preset_is_planned_as_it_would_be_trained(capsys: pytest.CaptureFixtur
 def test_what_a_preset_reads_and_keeps_is_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A decoder writes fewer tokens than an encoder reads, and Muon keeps one moment of a block's matrices, not two."""
     preset, training = pretrain.PRESETS[name], planned(capsys, name)["training"]
-    width = {"t5": 40 + preset.objective.sizes_for(40).targets + 1} if name == "t5" else {}  # type: ignore[union-attr]
-    assert training["tokens"] == preset.fit.steps * preset.rows * width.get(name, preset.context_tokens)
+    read = preset.context_tokens
+    if isinstance(preset.objective, SpanCorruption):
+        read += preset.objective.sizes_for(read).targets + 1
+    assert training["tokens"] == preset.fit.steps * preset.rows * read
     parameters = training["parameters"]
     blocks = parameters["attention"] + parameters["feed_forward"]
     kept = 2 * parameters["total"] - (blocks if name in ("t5", "fast") else 0)

@@ -161,6 +161,32 @@ def test_words_that_are_rare_in_all_documents_make_one_hard() -> None:
     }
 
 
+def test_documents_are_graded_in_the_order_in_which_they_lie() -> None:
+    """Those of a corpus lie on disk in groups: going back and forth between them would read each many times."""
+
+    class Watched(Sequence[str]):
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, place: Any) -> str:
+            if place >= len(self):
+                raise IndexError(place)
+            self.asked.append(place)
+            return "a " * (place * 7 % 20 + 1)
+
+    for hardness in Hardness:
+        watched = Watched()
+        parts = Curriculum(grades=3, hardness=hardness).parts(watched)
+        passes = [start for start in range(len(watched.asked)) if watched.asked[start : start + 20] == [*range(20)]]
+        assert passes and len(watched.asked) - 20 * len(passes) < 10  # the checker of types looks at a few
+        assert sum(map(len, parts.values())) == 20
+    lengths = [sorted(map(len, part)) for part in Curriculum(grades=3).parts(Watched()).values()]
+    assert lengths[0][-1] < lengths[1][0] and lengths[1][-1] < lengths[2][0]
+
+
 def test_easy_first_opens_one_grade_after_the_other() -> None:
     mix = mixture(easy_first(["a", "b", "c"], until=0.5), batches=80)
     drawn = [int(next(mix).tokens[0, 0]) for _ in range(80)]
