@@ -47,10 +47,9 @@ class Curriculum:
         grade_of = np.empty(len(scores), dtype=np.int64)
         for grade, places in enumerate(grades(scores, self.grades)):
             grade_of[places] = grade
-        for number, document in zip(
-            grade_of.tolist(), documents, strict=True
-        ):  # in their order: they may still lie on disk
-            parts[number].append(document)
+        # In their order: documents may lie on disk in groups, of which only one is held.
+        for grade, document in zip(grade_of.tolist(), documents, strict=True):
+            parts[grade].append(document)
         return {f"grade {number}": part for number, part in enumerate(parts, 1)}
 
 
